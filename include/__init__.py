@@ -1,0 +1,1 @@
+"""Critical Backup: the core, its Airflow operators, templates and demo."""
