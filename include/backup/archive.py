@@ -1,0 +1,97 @@
+"""The parts become one archive: an ordinary .tar.gz, made of gzip members that were compressed before."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tarfile
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from isal import isal_zlib
+
+from include.backup.durable import sync_file, sync_folder, write_atomically
+from include.backup.errors import BackupError, VerificationError
+from include.backup.gzip_part import COMPRESSION_LEVEL, GZIP_WINDOW_BITS, PartRecord, part_path
+from include.backup.manifest import Manifest, Sidecar, sidecar_path
+
+log = logging.getLogger(__name__)
+
+PARTIAL_ARCHIVE = "archive.tar.gz.partial"
+COPY_BYTES = 4 << 20
+
+
+def compress_archive(
+    workspace: Path, folders: Sequence[tuple[Path, Sequence[PartRecord]]], *, modified_at: datetime
+) -> Path:
+    """
+    Put the members together, in the order given, under a name that is not an archive's.
+
+    RFC 1952 lets gzip members follow one another, so the parts are copied as they are; only the tar headers
+    and the padding between them are compressed here.
+
+    Args:
+        workspace: Where the result goes.
+        folders: Folders and the parts in them.
+        modified_at: The time that the members get, aware.
+
+    Returns:
+        The partial archive, synced to the disk.
+    """
+    partial = workspace / PARTIAL_ARCHIVE
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as archive:
+        for folder, parts in folders:
+            for part in parts:
+                _append(archive, part, part_path(folder, part.name), modified_at)
+        archive.write(_gzip(b"\0" * 2 * tarfile.BLOCKSIZE))
+    sync_file(partial)
+    return partial
+
+
+def _append(archive: BinaryIO, part: PartRecord, path: Path, modified_at: datetime) -> None:
+    header = tarfile.TarInfo(part.name)
+    header.size = part.bytes
+    header.mode = int(part.mode, 8)
+    header.mtime = int(modified_at.timestamp())
+    header.uname = header.gname = "root"
+    archive.write(_gzip(header.tobuf(tarfile.GNU_FORMAT)))
+    if path.stat().st_size != part.compressed_bytes:
+        raise BackupError(
+            f"{path} has {path.stat().st_size} bytes, expected {part.compressed_bytes}: it changed after it was "
+            "written; clear export_database with everything downstream"
+        )
+    with path.open("rb") as source:
+        shutil.copyfileobj(source, archive, COPY_BYTES)
+    archive.write(_gzip(b"\0" * (-part.bytes % tarfile.BLOCKSIZE)))
+
+
+def _gzip(data: bytes) -> bytes:
+    if not data:
+        return b""
+    compressor = isal_zlib.compressobj(COMPRESSION_LEVEL, isal_zlib.DEFLATED, GZIP_WINDOW_BITS)
+    return bytes(compressor.compress(data) + compressor.flush())
+
+
+def publish(partial: Path, manifest: Manifest, *, sha256: str, backup_dir: Path) -> Sidecar:
+    """
+    Give a verified archive its final name, with its manifest beside it. Never overwrites an archive.
+
+    The manifest comes first: a manifest without an archive is nothing, an archive without one is unknown.
+
+    Raises:
+        VerificationError: If another archive has that name already.
+    """
+    final = backup_dir / manifest.archive
+    sidecar = Sidecar(**manifest.model_dump(by_alias=True), archive_bytes=partial.stat().st_size, archive_sha256=sha256)
+    if final.exists():
+        raise VerificationError(
+            f"{final} exists already and is never overwritten; clear export_database with everything downstream"
+        )
+    sync_file(partial)
+    write_atomically(sidecar_path(final), sidecar.model_dump_json(indent=1, by_alias=True).encode())
+    partial.rename(final)
+    sync_folder(backup_dir)
+    return sidecar

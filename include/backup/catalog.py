@@ -1,0 +1,187 @@
+"""What the database holds: tables, columns, keys, sequences, and what this role may read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from include.backup.names import QualifiedName
+
+Session = psycopg.Connection[Any]
+
+# Objects of extensions come back with CREATE EXTENSION; they are not the user's tables.
+_OF_EXTENSION = """
+    EXISTS (SELECT FROM pg_depend d
+             WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')"""
+
+_USER_SCHEMA = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
+
+_TABLES = f"""
+    SELECT c.oid, n.nspname, c.relname, c.relkind,
+           has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'),
+           row_security_active(c.oid),
+           pg_total_relation_size(c.oid) + coalesce((
+               SELECT sum(pg_total_relation_size(p.relid)) FROM pg_partition_tree(c.oid) p
+                WHERE p.isleaf AND p.relid <> c.oid), 0)
+      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
+       AND {_USER_SCHEMA} AND NOT {_OF_EXTENSION}"""
+
+_COLUMNS = """
+    SELECT attrelid, attname, format_type(atttypid, NULL), attgenerated <> ''
+      FROM pg_attribute WHERE attrelid = ANY(%s) AND attnum > 0 AND NOT attisdropped
+     ORDER BY attrelid, attnum"""
+
+# Only the leading column of an index narrows a range on that column.
+_INDEXED = """
+    SELECT i.indrelid, a.attname
+      FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+     WHERE i.indrelid = ANY(%s) AND i.indisvalid AND i.indpred IS NULL"""
+
+_FOREIGN_KEYS = """
+    SELECT k.conname, k.conrelid, k.confrelid, k.convalidated,
+           (SELECT array_agg(a.attname ORDER BY u.position)
+              FROM unnest(k.conkey) WITH ORDINALITY u (number, position)
+              JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.number),
+           (SELECT array_agg(a.attname ORDER BY u.position)
+              FROM unnest(k.confkey) WITH ORDINALITY u (number, position)
+              JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.number)
+      FROM pg_constraint k
+     WHERE k.contype = 'f' AND k.conparentid = 0 AND k.conrelid = ANY(%s) AND k.confrelid = ANY(%s)
+     ORDER BY k.conrelid, k.conname"""
+
+_SEQUENCES = f"""
+    SELECT n.nspname, c.relname,
+           has_schema_privilege(n.oid, 'USAGE') AND has_sequence_privilege(c.oid, 'SELECT')
+      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE c.relkind = 'S' AND c.relpersistence <> 't' AND {_USER_SCHEMA} AND NOT {_OF_EXTENSION}
+     ORDER BY 1, 2"""
+
+_SERVER = """
+    SELECT current_setting('server_version_num')::int, current_setting('server_version'),
+           current_database(), pg_encoding_to_char(encoding), datcollate, datctype
+      FROM pg_database WHERE datname = current_database()"""
+
+
+@dataclass(frozen=True)
+class Server:
+    """The server and the database's own settings that a restore has to repeat."""
+
+    version_number: int
+    version: str
+    database: str
+    encoding: str
+    collate: str
+    ctype: str
+
+    @property
+    def major(self) -> int:
+        """The major version, for example 18."""
+        return self.version_number // 10000
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column; a generated one is computed on load and never exported."""
+
+    name: str
+    type: str
+    generated: bool
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table or the root of a partitioned one. `bytes` counts indexes and all partitions."""
+
+    name: QualifiedName
+    partitioned: bool
+    readable: bool
+    row_security: bool
+    bytes: int
+    columns: tuple[Column, ...]
+    indexed: frozenset[str]
+
+    @property
+    def exported_columns(self) -> tuple[str, ...]:
+        """The columns that are exported, in the table's order."""
+        return tuple(column.name for column in self.columns if not column.generated)
+
+    def column(self, name: str) -> Column | None:
+        """Return the column of that name, if there is one."""
+        return next((column for column in self.columns if column.name == name), None)
+
+
+@dataclass(frozen=True)
+class ForeignKey:
+    """Rows of `table` refer to rows of `referenced` by these columns, pair by pair."""
+
+    name: str
+    table: QualifiedName
+    columns: tuple[str, ...]
+    referenced: QualifiedName
+    referenced_columns: tuple[str, ...]
+    validated: bool
+
+
+@dataclass(frozen=True)
+class SequenceName:
+    """A sequence and whether this role may read its value."""
+
+    name: QualifiedName
+    readable: bool
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """All of it, as one session sees it."""
+
+    server: Server
+    tables: Mapping[QualifiedName, Table]
+    foreign_keys: tuple[ForeignKey, ...]
+    sequences: tuple[SequenceName, ...]
+
+
+def read_server(session: Session) -> Server:
+    """Return the server's version and the database's encoding and locale."""
+    row = session.execute(_SERVER).fetchone()
+    assert row is not None  # noqa: S101 - one's own database always exists
+    return Server(*row)
+
+
+def read_catalog(session: Session) -> Catalog:
+    """Return what the session's database holds, without the server's own and the extensions' objects."""
+    rows = session.execute(_TABLES).fetchall()
+    oids = [row[0] for row in rows]
+    columns = _by_table(session.execute(_COLUMNS, [oids]).fetchall())
+    indexed = _by_table(session.execute(_INDEXED, [oids]).fetchall())
+    names = {oid: QualifiedName(schema, name) for oid, schema, name, *_ in rows}
+    tables = {
+        names[oid]: Table(
+            name=names[oid],
+            partitioned=kind == "p",
+            readable=readable,
+            row_security=row_security,
+            bytes=int(size),
+            columns=tuple(Column(*column) for column in columns.get(oid, ())),
+            indexed=frozenset(name for (name,) in indexed.get(oid, ())),
+        )
+        for oid, _, _, kind, readable, row_security, size in rows
+    }
+    foreign_keys = tuple(
+        ForeignKey(name, names[table], tuple(own), names[referenced], tuple(keys), validated)
+        for name, table, referenced, validated, own, keys in session.execute(_FOREIGN_KEYS, [oids, oids])
+    )
+    sequences = tuple(
+        SequenceName(QualifiedName(schema, name), readable) for schema, name, readable in session.execute(_SEQUENCES)
+    )
+    return Catalog(read_server(session), tables, foreign_keys, sequences)
+
+
+def _by_table(rows: Sequence[Sequence[Any]]) -> dict[int, list[Sequence[Any]]]:
+    grouped: dict[int, list[Sequence[Any]]] = {}
+    for oid, *rest in rows:
+        grouped.setdefault(oid, []).append(rest)
+    return grouped

@@ -1,0 +1,35 @@
+"""What can go wrong, one class for each decision that a caller makes."""
+
+from __future__ import annotations
+
+
+class BackupError(Exception):
+    """A step failed and a person has to act: trying again cannot help."""
+
+
+class TemporaryError(BackupError):
+    """A step failed for a reason that may pass: trying again can help."""
+
+
+class SettingsError(BackupError):
+    """Environment variables are missing or wrong."""
+
+
+class ScopeError(BackupError):
+    """The scope file cannot be used."""
+
+
+class PrerequisiteError(BackupError):
+    """Something that the backup needs is not there; the message lists everything that was found."""
+
+
+class MissingStepError(BackupError):
+    """An earlier step's result is gone; the message names the task to clear as well."""
+
+
+class VerificationError(BackupError):
+    """An archive is not what its manifest says."""
+
+
+class DeliveryError(BackupError):
+    """A mail server refused the mail for good."""

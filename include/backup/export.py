@@ -1,0 +1,372 @@
+"""Rows leave the database: all from one snapshot, over several connections, compressed as they stream."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import re
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from pydantic import AwareDatetime
+
+from include.backup.catalog import Catalog, Session, read_catalog
+from include.backup.clients import Clients
+from include.backup.database import Database, explain, is_temporary
+from include.backup.errors import BackupError, TemporaryError
+from include.backup.gzip_part import GzipPart, PartRecord
+from include.backup.manifest import Record, SequenceRecord, ServerRecord, TableRecord, WindowRecord
+from include.backup.names import QualifiedName, quote_literal
+from include.backup.progress import Progress
+from include.backup.references import take_along
+from include.backup.run import utc_now
+from include.backup.selection import Selection
+
+log = logging.getLogger(__name__)
+
+# One number for this product: no two exports of one database at a time, whatever host they run on.
+ADVISORY_LOCK = 0x63726974_6261636B
+TURN_POLL_SECONDS = 2.0
+BLOCK_BYTES = 1 << 20
+
+_ROWS_HEADER = """\
+-- Rows of {tables}. Load after schema.sql, before constraints.sql, and only into empty tables:
+-- psql -X -v ON_ERROR_STOP=1 --single-transaction -f {file}
+SET client_encoding = 'UTF8';
+SET standard_conforming_strings = on;
+SET datestyle = 'ISO';
+SET intervalstyle = 'postgres';
+SET timezone = 'UTC';
+SET lc_monetary = 'C';
+SET row_security = off;
+SELECT pg_catalog.set_config('search_path', '', false);
+"""
+
+
+class ExportResult(Record):
+    """What export_database leaves for the steps after it: the parts on disk and what is in them."""
+
+    snapshot_at: AwareDatetime
+    cut_off: AwareDatetime
+    server: ServerRecord
+    clients: dict[str, str]
+    tables: tuple[TableRecord, ...]
+    parts: tuple[PartRecord, ...]
+    sequences: tuple[SequenceRecord, ...]
+
+
+class Export:
+    """
+    One export. `run` does it; `cancel` may be called from a signal handler or another thread.
+
+    Args:
+        database: Where the rows are.
+        clients: psql and pg_dump, not older than the server.
+        folder: Where the compressed parts go; must exist.
+        parallel: How many connections carry rows at once.
+    """
+
+    def __init__(self, database: Database, clients: Clients, folder: Path, *, parallel: int) -> None:
+        self._database = database
+        self._clients = clients
+        self._folder = folder
+        self._parallel = parallel
+        self._children: set[subprocess.Popen[bytes]] = set()
+        self._cancelled = threading.Event()
+        self._progress = Progress()
+
+    def run(self, plan: Callable[[Catalog], tuple[Selection, ...]], *, cut_off: datetime) -> ExportResult:
+        """
+        Export everything.
+
+        Args:
+            plan: Given what the snapshot's catalog holds, says which rows of which tables are taken.
+            cut_off: The start of the default window, for the record.
+
+        Raises:
+            TemporaryError: If the connection broke, a lock was not to be had, or resources were short.
+            BackupError: If a table is missing, may not be read, or a client program failed otherwise.
+        """
+        with self._database.connect() as session:
+            try:
+                self._wait_for_turn(session)
+                return self._run_in_snapshot(session, plan, cut_off)
+            except psycopg.Error as error:
+                raise explain(error, f"exporting {self._database}") from None
+            finally:
+                self._end_children()
+
+    def cancel(self) -> None:
+        """Stop: end the child processes, so that their queries end, and let `run` raise."""
+        self._cancelled.set()
+        self._end_children()
+
+    def _wait_for_turn(self, session: Session) -> None:
+        """Two runs never export at the same time (a backfill ignores max_active_runs)."""
+        waited = 0.0
+        while not session.execute("SELECT pg_try_advisory_lock(%s)", [ADVISORY_LOCK]).fetchone()[0]:  # type: ignore[index]
+            if waited % 60 == 0:
+                log.info("another run is exporting %s; waiting for it to end", self._database)
+            if self._cancelled.wait(TURN_POLL_SECONDS):
+                raise TemporaryError("the export was cancelled while it waited for its turn")
+            waited += TURN_POLL_SECONDS
+
+    def _run_in_snapshot(
+        self, session: Session, plan: Callable[[Catalog], tuple[Selection, ...]], cut_off: datetime
+    ) -> ExportResult:
+        # The locks come before the snapshot: a TRUNCATE in between would leave the snapshot an empty table.
+        planned = plan(read_catalog(session))
+        session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        names = ", ".join(selection.table.name.sql for selection in planned)
+        session.execute(f"LOCK TABLE {names} IN ACCESS SHARE MODE")
+        snapshot = session.execute("SELECT pg_export_snapshot()").fetchone()[0]  # type: ignore[index]
+        snapshot_at = utc_now()
+        started = time.monotonic()
+        catalog = read_catalog(session)
+        selections = take_along(session, catalog, plan(catalog))
+        for selection in selections:
+            if selection.rows_by_reference:
+                log.info(
+                    "%s: %d rows from before the window are taken along, because taken rows refer to them",
+                    selection.table.name,
+                    selection.rows_by_reference,
+                )
+        sequences = _read_sequences(session, catalog)
+        (schema, *rows, constraints), tables = self._export_files(snapshot, selections)
+        parts = (schema, *rows, self._write_sequences(sequences), constraints)
+        session.execute("COMMIT")
+        log.info("the snapshot was held for %.1f s", time.monotonic() - started)
+        server = catalog.server
+        return ExportResult(
+            snapshot_at=snapshot_at,
+            cut_off=cut_off,
+            server=ServerRecord(**{name: getattr(server, name) for name in ServerRecord.model_fields}),
+            clients={"pg_dump": self._clients.version, "psql": self._clients.version},
+            tables=tuple(tables),
+            parts=parts,
+            sequences=sequences,
+        )
+
+    def _export_files(
+        self, snapshot: str, selections: tuple[Selection, ...]
+    ) -> tuple[list[PartRecord], list[TableRecord]]:
+        files: dict[str, list[Selection]] = {}
+        for selection in selections:
+            files.setdefault(selection.file, []).append(selection)
+        largest_first = sorted(files, key=lambda file: -sum(s.table.bytes for s in files[file]))
+        with (
+            self._progress.logged(len(files) + 2),
+            ThreadPoolExecutor(self._parallel, thread_name_prefix="export") as pool,
+        ):
+            schema = pool.submit(self._dump, snapshot, "pre-data", "schema.sql")
+            constraints = pool.submit(self._dump, snapshot, "post-data", "constraints.sql")
+            rows = {file: pool.submit(self._export_rows, snapshot, file, files[file]) for file in largest_first}
+            self._wait_for((schema, constraints, *rows.values()))
+            in_load_order = [rows[file].result() for file in files]
+        parts = [schema.result(), *(part for part, _ in in_load_order), constraints.result()]
+        return parts, [table for _, tables in in_load_order for table in tables]
+
+    def _wait_for(self, jobs: Iterable[Future[Any]]) -> None:
+        """Wait for all jobs; after the first failure end the others, and raise that failure."""
+        jobs = tuple(jobs)
+        done, _ = wait(jobs, return_when=FIRST_EXCEPTION)
+        failure = next((job.exception() for job in done if job.exception()), None)
+        if failure:
+            for job in jobs:
+                job.cancel()
+            self.cancel()
+            raise failure
+
+    def _dump(self, snapshot: str, section: str, file: str) -> PartRecord:
+        """Write one section of the whole database's schema."""
+        arguments = [
+            str(self._clients.pg_dump),
+            f"--section={section}",
+            f"--snapshot={snapshot}",
+            "--no-owner",
+            "--no-privileges",
+            "--no-subscriptions",  # a restored copy must not start to replicate
+            "--lock-wait-timeout=60000",
+            "--no-password",
+        ]
+        with self._progress.file(file), GzipPart(self._folder, file) as part:
+            header = _DumpHeader(part.write)
+            self._stream(arguments, "", header.take, doing=f"pg_dump of the {section} section")
+            header.flush()
+        return part.record("schema" if section == "pre-data" else "constraints")
+
+    def _export_rows(
+        self, snapshot: str, file: str, selections: list[Selection]
+    ) -> tuple[PartRecord, list[TableRecord]]:
+        windowed = selections[0].window is not None
+        with self._progress.file(file), GzipPart(self._folder, file) as part:
+            if not windowed:
+                names = ", ".join(str(selection.table.name) for selection in selections)
+                part.write(_ROWS_HEADER.format(tables=names, file=file).encode())
+            tables = [self._copy(snapshot, selection, part) for selection in selections]
+        return part.record("rows"), tables
+
+    def _copy(self, snapshot: str, selection: Selection, part: GzipPart) -> TableRecord:
+        name = str(selection.table.name)
+        framed = selection.window is None
+        if framed:
+            columns = f" ({selection.columns_sql})" if selection.columns_sql else ""
+            part.write(f"\nCOPY {selection.table.name.sql}{columns} FROM stdin;\n".encode())
+        part.begin_section()
+
+        def take(block: bytes) -> None:
+            part.write(block)
+            self._progress.add(part.name, name, block)
+
+        script = (
+            "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY;\n"
+            f"SET TRANSACTION SNAPSHOT {quote_literal(snapshot)};\n"
+            # Only with \\g does psql keep the server's count; the "file" is the pipe that it writes to anyway.
+            f"{selection.copy_statement} \\g /dev/stdout\n"
+            "\\warn rows=:ROW_COUNT\n"
+            "COMMIT;\n"
+        )
+        arguments = [
+            str(self._clients.psql),
+            *["-X", "-q", "-w", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=verbose", "-f", "-"],
+        ]
+        answer = self._stream(arguments, script, take, doing=f"exporting {name}")
+        section_bytes, sha256 = part.end_section()
+        if framed:
+            part.write(b"\\.\n")
+        return _table_record(selection, rows=_row_count(answer, name), size=section_bytes, sha256=sha256)
+
+    def _stream(self, arguments: list[str], script: str, take: Callable[[bytes], None], *, doing: str) -> str:
+        """Run a client program, hand its output over in blocks, and return what it said on standard error."""
+        with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as stderr:
+            stdin.write(script.encode())
+            stdin.seek(0)
+            if self._cancelled.is_set():
+                raise TemporaryError(f"{doing}: cancelled")
+            with subprocess.Popen(
+                arguments,
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                env=self._database.environment,
+                pipesize=BLOCK_BYTES,
+            ) as child:
+                self._children.add(child)
+                try:
+                    assert child.stdout is not None  # noqa: S101 - it was asked for
+                    while block := child.stdout.read1(BLOCK_BYTES):  # type: ignore[attr-defined]
+                        take(block)
+                except BaseException:
+                    child.kill()
+                    raise
+            self._children.discard(child)
+            stderr.seek(0)
+            answer = stderr.read().decode(errors="replace")
+        if child.returncode != 0:
+            raise self._failure(doing, answer, child.returncode)
+        return answer
+
+    def _failure(self, doing: str, answer: str, status: int) -> BackupError:
+        if self._cancelled.is_set():
+            return TemporaryError(f"{doing}: cancelled")
+        errors = re.findall(r"(?:ERROR|FATAL|error):\s+(?:([0-9A-Z]{5}): )?(.+)", answer)
+        if not errors:
+            return TemporaryError(f"{doing}: ended with status {status}: {answer.strip()[-300:] or 'no message'}")
+        sqlstate, reason = errors[-1]
+        if re.search(r"permission denied|does not exist", reason) or (sqlstate and not is_temporary(sqlstate)):
+            return BackupError(f"{doing}: {reason}")
+        return TemporaryError(f"{doing}: {reason}")
+
+    def _write_sequences(self, sequences: tuple[SequenceRecord, ...]) -> PartRecord:
+        with GzipPart(self._folder, "sequences.sql") as part:
+            part.write(b"-- Where every sequence stood at the snapshot. Run after the rows are loaded.\n")
+            for sequence in sequences:
+                part.write(sequence_statement(sequence).encode() + b"\n")
+        return part.record("sequences")
+
+    def _end_children(self) -> None:
+        """SIGINT first: psql and pg_dump then cancel their query at the server."""
+        children = [child for child in tuple(self._children) if child.poll() is None]
+        for child in children:
+            child.send_signal(signal.SIGINT)
+        for child in children:
+            try:
+                child.wait(timeout=2)
+            except subprocess.TimeoutExpired:
+                child.kill()
+
+
+class _DumpHeader:
+    """Takes out of a dump's header what a server older than pg_dump does not know, and hands the rest on."""
+
+    NEWER = b"SET transaction_timeout = 0;\n"  # since pg_dump 17, whatever the server
+    HEADER_BYTES = 4096
+
+    def __init__(self, take: Callable[[bytes], None]) -> None:
+        self._take = take
+        self._header: bytes | None = b""
+
+    def take(self, block: bytes) -> None:
+        if self._header is None:
+            self._take(block)
+            return
+        self._header += block
+        if len(self._header) >= self.HEADER_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._header is not None:
+            self._take(self._header.replace(self.NEWER, b"", 1))
+            self._header = None
+
+
+def sequence_statement(sequence: SequenceRecord) -> str:
+    """Return the SQL statement that puts a sequence where it stood."""
+    name = quote_literal(QualifiedName(sequence.schema_name, sequence.name).sql)
+    return f"SELECT pg_catalog.setval({name}, {sequence.last_value}, {str(sequence.is_called).lower()});"
+
+
+def _table_record(selection: Selection, *, rows: int, size: int, sha256: str) -> TableRecord:
+    window = selection.window
+    return TableRecord(
+        schema=selection.table.name.schema,
+        name=selection.table.name.name,
+        file=selection.file,
+        columns=selection.table.exported_columns,
+        rows=rows,
+        rows_by_reference=selection.rows_by_reference,
+        bytes=size,
+        sha256=sha256,
+        window=WindowRecord(**dataclasses.asdict(window)) if window else None,
+    )
+
+
+def _row_count(answer: str, name: str) -> int:
+    """Read psql's count of the rows that the server sent; the verification counts them again."""
+    found = re.findall(r"^(?:psql:<stdin>:\d+: )?rows=(\d+)$", answer, re.MULTILINE)
+    if not found:
+        raise BackupError(f"exporting {name}: psql did not say how many rows it got: {answer.strip()[-300:]!r}")
+    return int(found[-1])
+
+
+def _read_sequences(session: Session, catalog: Catalog) -> tuple[SequenceRecord, ...]:
+    """Read every sequence after the snapshot was taken: never behind the rows of the snapshot."""
+    if not catalog.sequences:
+        return ()
+    query = " UNION ALL ".join(
+        f"SELECT {quote_literal(name.schema)}, {quote_literal(name.name)}, last_value, is_called FROM {name.sql}"
+        for name in (sequence.name for sequence in catalog.sequences)
+    )
+    return tuple(
+        SequenceRecord(schema=schema, name=name, last_value=last_value, is_called=is_called)
+        for schema, name, last_value, is_called in session.execute(query)
+    )

@@ -1,0 +1,106 @@
+"""One gzip member on the disk: a file of the archive, compressed while it arrives."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from isal import isal_zlib
+
+from include.backup.manifest import FileKind, FileRecord
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+COMPRESSION_LEVEL = 3  # ISA-L's best; see docs/BACKUP_DEVELOPMENT.md
+GZIP_WINDOW_BITS = 31
+
+
+class PartRecord(FileRecord):
+    """A member of the archive and the size of its compressed part on the disk."""
+
+    compressed_bytes: int
+
+    @property
+    def file_record(self) -> FileRecord:
+        """What the manifest says of it."""
+        return FileRecord(**self.model_dump(exclude={"compressed_bytes"}))
+
+
+def part_path(folder: Path, name: str) -> Path:
+    """Return where the compressed part of the member `name` lies."""
+    return folder / (name.replace("/", "\N{DIVISION SLASH}") + ".gz")
+
+
+class GzipPart:
+    """
+    A writer: bytes go in, one gzip member comes out in the folder (mode 0600).
+
+    Use as a context manager; `record` is complete after it. A section is a stretch whose size and SHA-256
+    are wanted apart from the whole file's (one table of several).
+    """
+
+    def __init__(self, folder: Path, name: str, *, mode: int = 0o600) -> None:
+        self.name = name
+        self._mode = mode
+        self._path = part_path(folder, name)
+        self._bytes = 0
+        self._compressed_bytes = 0
+        self._sha256 = hashlib.sha256()
+        self._section_sha256 = hashlib.sha256()
+        self._section_start = 0
+        self._in_section = False
+
+    def __enter__(self) -> Self:
+        self._compressor = isal_zlib.compressobj(COMPRESSION_LEVEL, isal_zlib.DEFLATED, GZIP_WINDOW_BITS)
+        self._file = os.fdopen(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb", 0)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if error is None:
+                self._put(self._compressor.flush())
+        finally:
+            self._file.close()
+
+    def write(self, block: bytes) -> None:
+        """Add a block."""
+        self._bytes += len(block)
+        self._sha256.update(block)
+        if self._in_section:
+            self._section_sha256.update(block)
+        self._put(self._compressor.compress(block))
+
+    def begin_section(self) -> None:
+        """Start to count and to hash apart."""
+        self._section_sha256 = hashlib.sha256()
+        self._section_start = self._bytes
+        self._in_section = True
+
+    def end_section(self) -> tuple[int, str]:
+        """Return bytes and SHA-256 of what was written since `begin_section`."""
+        self._in_section = False
+        return self._bytes - self._section_start, self._section_sha256.hexdigest()
+
+    def record(self, kind: FileKind) -> PartRecord:
+        """Return what was written, once the part is closed."""
+        return PartRecord(
+            name=self.name,
+            kind=kind,
+            mode=f"0{self._mode:o}",
+            bytes=self._bytes,
+            sha256=self._sha256.hexdigest(),
+            compressed_bytes=self._compressed_bytes,
+        )
+
+    def _put(self, compressed: bytes) -> None:
+        view = memoryview(compressed)
+        while view:
+            written = self._file.write(view)
+            self._compressed_bytes += written
+            view = view[written:]

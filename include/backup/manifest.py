@@ -1,0 +1,187 @@
+"""The manifest: the JSON record of one archive, inside it and beside it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from include.backup.durable import write_atomically
+from include.backup.errors import MissingStepError, VerificationError
+from include.backup.run import Kind
+
+FORMAT_VERSION = 1
+MANIFEST_FILE = "MANIFEST.json"
+INFO_FILE = "BACKUP_INFO.txt"
+ARCHIVE_NAME = re.compile(r"critical_backup_\d{8}_\d{6}\.tar\.gz")
+SIDECAR_SUFFIX = ".manifest.json"
+
+Count = Annotated[int, Field(ge=0)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+FileKind = Literal["information", "schema", "rows", "sequences", "constraints", "configuration"]
+
+
+class Record(BaseModel):
+    """A part of the manifest: frozen, and nothing that is not in the format."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RunRecord(Record):
+    """Which run made the archive, and the moment it stands for."""
+
+    run_id: str
+    kind: Kind
+    stands_for: AwareDatetime
+    reason: str
+
+
+class ServerRecord(Record):
+    """Where the rows came from, and what a new database has to be created with."""
+
+    version: str
+    database: str
+    encoding: str
+    collate: str
+    ctype: str
+
+
+class WindowRecord(Record):
+    """The part of a table that was taken."""
+
+    column: str
+    months: int
+    since: AwareDatetime
+
+
+class TableRecord(Record):
+    """One table's rows: `bytes` and `sha256` are those of its COPY output."""
+
+    schema_name: str = Field(alias="schema")
+    name: str
+    file: str
+    columns: tuple[str, ...]
+    rows: Count
+    rows_by_reference: Count
+    bytes: Count
+    sha256: Sha256
+    window: WindowRecord | None
+
+
+class FileRecord(Record):
+    """One member of the archive, uncompressed."""
+
+    name: str
+    kind: FileKind
+    mode: Annotated[str, Field(pattern=r"^0[0-7]{3}$")]
+    bytes: Count
+    sha256: Sha256
+
+
+class SequenceRecord(Record):
+    """A sequence's state; a restore sets it with setval."""
+
+    schema_name: str = Field(alias="schema")
+    name: str
+    last_value: int
+    is_called: bool
+
+
+class Manifest(Record):
+    """What is in an archive. Source: specs/011-automated-backup/data-model.md."""
+
+    format_version: Literal[1]
+    archive: Annotated[str, Field(pattern=ARCHIVE_NAME.pattern)]
+    run: RunRecord
+    snapshot_at: AwareDatetime
+    cut_off: AwareDatetime
+    server: ServerRecord
+    clients: dict[str, str]
+    tables: tuple[TableRecord, ...]
+    files: tuple[FileRecord, ...]
+    sequences: tuple[SequenceRecord, ...]
+    left_out: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def rows(self) -> int:
+        """The number of rows in the archive."""
+        return sum(table.rows for table in self.tables)
+
+
+class Sidecar(Manifest):
+    """The manifest beside a verified archive: it also knows the archive's own size and SHA-256."""
+
+    archive_bytes: Count
+    archive_sha256: Sha256
+
+    def without_archive_facts(self) -> Manifest:
+        """Return the manifest as it is inside the archive."""
+        return Manifest(**self.model_dump(by_alias=True, exclude={"archive_bytes", "archive_sha256"}))
+
+
+def archive_name(snapshot_at: datetime) -> str:
+    """Return the name of the archive with that snapshot time, which must be in BACKUP_TIMEZONE."""
+    return f"critical_backup_{snapshot_at:%Y%m%d_%H%M%S}.tar.gz"
+
+
+def sidecar_path(archive: Path) -> Path:
+    """Return where the archive's manifest lies: beside it."""
+    return archive.with_name(archive.name.removesuffix(".tar.gz") + SIDECAR_SUFFIX)
+
+
+def read_sidecar(archive: Path) -> Sidecar:
+    """
+    Read the manifest beside an archive.
+
+    Raises:
+        VerificationError: If it is missing, unreadable or another archive's.
+    """
+    path = sidecar_path(archive)
+    try:
+        sidecar = Sidecar.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise VerificationError(f"cannot read the manifest {path}: {error.strerror}") from None
+    except ValidationError as error:
+        raise VerificationError(
+            f"{path} is not a manifest: {error.error_count()} wrong values, first: {error.errors()[0]['msg']} "
+            f"at {'.'.join(map(str, error.errors()[0]['loc']))}"
+        ) from None
+    if sidecar.archive != archive.name:
+        raise VerificationError(f"{path} is the manifest of {sidecar.archive}, expected {archive.name}")
+    return sidecar
+
+
+def readable_archives(backup_dir: Path) -> Iterator[tuple[Path, Sidecar]]:
+    """Yield the archives that this system named and that have their manifest, in no order; skip the rest."""
+    for path in backup_dir.glob("critical_backup_*.tar.gz"):
+        if ARCHIVE_NAME.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+            try:
+                yield path, read_sidecar(path)
+            except VerificationError:
+                continue
+
+
+RecordT = TypeVar("RecordT", bound=BaseModel)
+
+
+def save_step(folder: Path, name: str, result: BaseModel) -> None:
+    """Keep a step's result in the workspace: it is there whole or not at all."""
+    write_atomically(folder / f"{name}.json", result.model_dump_json(indent=1, by_alias=True).encode())
+
+
+def load_step(folder: Path, name: str, model: type[RecordT]) -> RecordT:
+    """
+    Return what the task `name` left in the workspace.
+
+    Raises:
+        MissingStepError: If the task has not run in this workspace.
+    """
+    try:
+        return model.model_validate_json((folder / f"{name}.json").read_bytes())
+    except FileNotFoundError:
+        raise MissingStepError(f"{name} left no result in {folder}: clear {name} as well") from None

@@ -1,0 +1,56 @@
+"""Names in the database: how they are written in scope.yaml and how they are quoted in SQL."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_PART = r'(?:"(?:[^"]|"")+"|[^".]+)'
+_NAME = re.compile(rf"(?:({_PART})\.)?({_PART})")
+
+
+def quote(identifier: str) -> str:
+    """Return the identifier in double quotes, as SQL wants a name that may hold anything."""
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def quote_literal(text: str) -> str:
+    """Return the text as an SQL string literal, whatever standard_conforming_strings says."""
+    escaped = text.replace("'", "''")
+    return "E'" + escaped.replace("\\", "\\\\") + "'" if "\\" in escaped else f"'{escaped}'"
+
+
+@dataclass(frozen=True, order=True)
+class QualifiedName:
+    """A table or sequence: schema and name, exactly as the catalog has them."""
+
+    schema: str
+    name: str
+
+    @classmethod
+    def parse(cls, text: str) -> QualifiedName:
+        """
+        Read `table`, `schema.table` or `"Odd.Schema"."Odd table"`; without a schema it is `public`.
+
+        Raises:
+            ValueError: If the text is none of these.
+        """
+        match = _NAME.fullmatch(text)
+        if not match:
+            raise ValueError(f"{text!r} is not a table name; expected 'table' or 'schema.table'")
+        schema, name = match.groups()
+        return cls(_unquote(schema) if schema else "public", _unquote(name))
+
+    @property
+    def sql(self) -> str:
+        """The name quoted for SQL."""
+        return f"{quote(self.schema)}.{quote(self.name)}"
+
+    def __str__(self) -> str:
+        """Return the name as scope.yaml has it, without `public`."""
+        parts = [self.name] if self.schema == "public" else [self.schema, self.name]
+        return ".".join(quote(part) if re.search(r'[."]', part) else part for part in parts)
+
+
+def _unquote(part: str) -> str:
+    return part[1:-1].replace('""', '"') if part.startswith('"') else part

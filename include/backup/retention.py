@@ -1,0 +1,79 @@
+"""Which archives expire. Never the last good ones, and none while backups are failing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from include.backup.durable import sync_folder
+from include.backup.manifest import Sidecar, readable_archives, sidecar_path
+
+
+@dataclass(frozen=True)
+class RetentionPolicy:
+    """
+    How long archives live.
+
+    Args:
+        keep_days: Older ones expire; >= 1.
+        min_keep: So many of the newest never expire; >= 1.
+        max_age_hours: While the newest is older than this, backups are failing and nothing expires.
+    """
+
+    keep_days: int
+    min_keep: int
+    max_age_hours: int
+
+
+@dataclass(frozen=True)
+class ExpiryPlan:
+    """Two disjoint sets, newest first, and why nothing expires where that is so."""
+
+    keep: tuple[Sidecar, ...]
+    expire: tuple[Sidecar, ...]
+    reason: str
+
+
+def plan_expiry(archives: Sequence[Sidecar], policy: RetentionPolicy, *, now: datetime) -> ExpiryPlan:
+    """
+    Given the verified archives of one database, decide which to keep.
+
+    Args:
+        archives: In any order; may be empty.
+        policy: Ages in days and hours, counts >= 1.
+        now: Aware.
+
+    Returns:
+        The plan. Deletes nothing.
+
+    Source: specs/011-automated-backup/spec.md FR-6.
+    """
+    newest_first = tuple(sorted(archives, key=lambda sidecar: sidecar.snapshot_at, reverse=True))
+    if not newest_first:
+        return ExpiryPlan((), (), "there is no archive")
+    age = now - newest_first[0].snapshot_at
+    if age > timedelta(hours=policy.max_age_hours):
+        hours = age / timedelta(hours=1)
+        return ExpiryPlan(newest_first, (), f"backups are failing: the newest archive is {hours:.0f} hours old")
+    oldest = now - timedelta(days=policy.keep_days)
+    expire = tuple(s for s in newest_first[policy.min_keep :] if s.snapshot_at < oldest)
+    keep = tuple(s for s in newest_first if s not in expire)
+    return ExpiryPlan(keep, expire, f"older than {policy.keep_days} days" if expire else "none is old enough")
+
+
+def expire_archives(backup_dir: Path, policy: RetentionPolicy, *, now: datetime) -> ExpiryPlan:
+    """
+    Remove the archives that the plan names, each with its manifest, and return the plan.
+
+    Only files with an archive's name and a readable manifest of that name count; all others stay.
+    """
+    plan = plan_expiry([sidecar for _, sidecar in readable_archives(backup_dir)], policy, now=now)
+    for sidecar in plan.expire:
+        # The archive goes first: a manifest alone is nothing, an archive alone would be unknown for ever.
+        (backup_dir / sidecar.archive).unlink(missing_ok=True)
+        sidecar_path(backup_dir / sidecar.archive).unlink(missing_ok=True)
+    if plan.expire:
+        sync_folder(backup_dir)
+    return plan

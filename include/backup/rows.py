@@ -1,0 +1,131 @@
+"""
+Reading exported rows again: how many there are and whether each has its columns.
+
+Values are never interpreted (a round trip through Python would change them); only the structure is read.
+COPY text: https://www.postgresql.org/docs/current/sql-copy.html#SQL-COPY-FILE-FORMATS
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from operator import methodcaller
+
+from include.backup.manifest import TableRecord
+from include.backup.names import QualifiedName
+
+END_OF_COPY = b"\\."
+
+_count_tabs = methodcaller("count", b"\t")
+_count_commas = methodcaller("count", b",")
+
+
+class RowsError(ValueError):
+    """The rows are not what the manifest says."""
+
+
+def read_copy_file(blocks: Iterable[bytes], tables: Sequence[TableRecord]) -> int:
+    """
+    Read a file of COPY blocks to its end and return its rows.
+
+    Raises:
+        RowsError: If the blocks are not those of `tables`, in order, each with its columns and rows.
+    """
+    lines = _line_batches(blocks)
+    waiting: list[bytes] = []
+    rows = 0
+    for table in tables:
+        waiting = _skip_to_copy(waiting, lines, table)
+        seen, waiting = _read_copy_block(waiting, lines, table)
+        rows += seen
+    for batch in (waiting, *lines):
+        if any(line.startswith(b"COPY ") for line in batch):
+            raise RowsError("a COPY block that the manifest does not know")
+    return rows
+
+
+def read_csv_file(blocks: Iterable[bytes], tables: Sequence[TableRecord]) -> int:
+    """
+    Read a CSV file with its header to its end and return its rows.
+
+    Raises:
+        RowsError: If it ends inside quotes, a record lacks columns, or the rows are not those of the manifest.
+    """
+    (table,) = tables
+    records = -1  # the header
+    for batch in _line_batches(_outside_quotes(blocks)):
+        _check_columns(set(map(_count_commas, batch)), table)
+        records += len(batch)
+    _check_rows(records, table)
+    return records
+
+
+def _read_copy_block(waiting: list[bytes], lines: Iterator[list[bytes]], table: TableRecord) -> tuple[int, list[bytes]]:
+    rows = 0
+    batch = waiting
+    while True:
+        # In COPY text a backslash in a value is doubled, so this line can only be the end.
+        end = batch.index(END_OF_COPY) if END_OF_COPY in batch else len(batch)
+        found = batch[:end]
+        if len(table.columns) > 1:  # a table of one or no column has no separators
+            _check_columns(set(map(_count_tabs, found)), table)
+        rows += len(found)
+        if end < len(batch):
+            _check_rows(rows, table)
+            return rows, batch[end + 1 :]
+        try:
+            batch = next(lines)
+        except StopIteration:
+            raise RowsError(f"the rows of {_name(table)} have no end") from None
+
+
+def _skip_to_copy(waiting: list[bytes], lines: Iterator[list[bytes]], table: TableRecord) -> list[bytes]:
+    start = f"COPY {QualifiedName(table.schema_name, table.name).sql}".encode()
+    batch = waiting
+    while True:
+        for number, line in enumerate(batch):
+            if line.startswith(b"COPY "):
+                if not line.startswith(start):
+                    raise RowsError(f"found {line[:200]!r}, expected the rows of {_name(table)}")
+                return batch[number + 1 :]
+        try:
+            batch = next(lines)
+        except StopIteration:
+            raise RowsError(f"the rows of {_name(table)} are missing") from None
+
+
+def _line_batches(blocks: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """Yield the complete lines of each block, without their line feeds."""
+    rest = b""
+    for block in blocks:
+        *batch, rest = (rest + block).split(b"\n")
+        if batch:
+            yield batch
+    if rest:
+        raise RowsError("the last line has no end")
+
+
+def _outside_quotes(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield only what stands outside quotes: there every comma and line feed is a separator."""
+    inside = False
+    for block in blocks:
+        pieces = block.split(b'"')
+        yield b"".join(pieces[inside::2])
+        inside ^= len(pieces) % 2 == 0
+    if inside:
+        raise RowsError("the file ends inside quotes")
+
+
+def _check_columns(separators: set[int], table: TableRecord) -> None:
+    expected = max(len(table.columns) - 1, 0)
+    wrong = separators - {expected}
+    if wrong:
+        raise RowsError(f"a row of {_name(table)} has {min(wrong) + 1} columns, expected {expected + 1}")
+
+
+def _check_rows(rows: int, table: TableRecord) -> None:
+    if rows != table.rows:
+        raise RowsError(f"{_name(table)} has {rows} rows, the manifest says {table.rows}")
+
+
+def _name(table: TableRecord) -> str:
+    return str(QualifiedName(table.schema_name, table.name))

@@ -1,0 +1,110 @@
+"""One run of the backup: which day it stands for, its cut-off, and its workspace."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import time
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Literal
+
+import pendulum
+
+from include.backup.errors import MissingStepError
+
+WORKSPACES = ".work"
+WORKSPACE_KEPT = timedelta(days=1)
+
+Kind = Literal["scheduled", "manual", "backfill"]
+
+
+@dataclass(frozen=True)
+class BackupRun:
+    """
+    Which run this is.
+
+    Args:
+        run_id: Airflow's id of the run.
+        kind: What started it.
+        stands_for: Aware, UTC: the slot of a scheduled or backfilled run, the start of a manual one.
+        reason: What the person who started it by hand said; may be empty.
+    """
+
+    run_id: str
+    kind: Kind
+    stands_for: datetime
+    reason: str = ""
+
+    def workspace(self, backup_dir: Path) -> Path:
+        """Return this run's own directory: the same for every try, different for every run."""
+        readable = re.sub(r"[^\w.-]+", "_", self.run_id)[:80]
+        digest = hashlib.sha256(self.run_id.encode()).hexdigest()[:8]
+        return backup_dir / WORKSPACES / f"{readable}-{digest}"
+
+
+def cut_off(stands_for: datetime, months: int, timezone_name: str) -> datetime:
+    """
+    Return the start of the window: midnight in the time zone, so many months before the run's own day.
+
+    Month ends are clamped: 31 May minus 3 months is the last day of February.
+
+    Args:
+        stands_for: Aware.
+        months: >= 1.
+        timezone_name: BACKUP_TIMEZONE.
+
+    Returns:
+        Aware, UTC.
+    """
+    day = pendulum.instance(stands_for).in_timezone(timezone_name).start_of("day")
+    return day.subtract(months=months).in_timezone("UTC")
+
+
+def create_workspace(run: BackupRun, backup_dir: Path) -> Path:
+    """Make the run's workspace (0700), keeping what an earlier try left in it. Return it."""
+    workspace = run.workspace(backup_dir)
+    workspace.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    workspace.mkdir(mode=0o700, exist_ok=True)
+    return workspace
+
+
+def open_workspace(run: BackupRun, backup_dir: Path) -> Path:
+    """
+    Return the run's existing workspace.
+
+    Raises:
+        MissingStepError: If it is gone, as it is after a run that succeeded.
+    """
+    workspace = run.workspace(backup_dir)
+    if not workspace.is_dir():
+        raise MissingStepError(
+            f"the workspace of run {run.run_id} is gone (a run that succeeded removes it): "
+            "clear create_workspace together with everything downstream"
+        )
+    return workspace
+
+
+def remove_workspace(run: BackupRun, backup_dir: Path) -> list[Path]:
+    """Remove the run's workspace and those that nobody has touched for a day. Return what was removed."""
+    workspace = run.workspace(backup_dir)
+    oldest = time.time() - WORKSPACE_KEPT.total_seconds()
+    others = [path for path in workspace.parent.glob("*") if path != workspace and _last_touched(path) < oldest]
+    removed = [path for path in (workspace, *others) if path.is_dir()]
+    for path in removed:
+        shutil.rmtree(path, ignore_errors=path != workspace)
+    return removed
+
+
+def _last_touched(workspace: Path) -> float:
+    try:
+        return max(path.stat().st_mtime for path in (workspace, *workspace.rglob("*")))
+    except FileNotFoundError:
+        return time.time()  # somebody is at work in it
+
+
+def utc_now() -> datetime:
+    """Return the present moment, aware, UTC, to the second: archives are named by seconds."""
+    return datetime.now(timezone.utc).replace(microsecond=0)

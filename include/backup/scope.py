@@ -1,0 +1,141 @@
+"""What is backed up: the model of scope.yaml."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from include.backup.errors import ScopeError
+from include.backup.names import QualifiedName
+
+RESERVED_FILES = frozenset(
+    {
+        "BACKUP_INFO.txt",
+        "MANIFEST.json",
+        "restore.sh",
+        "restore.sql",
+        "schema.sql",
+        "sequences.sql",
+        "constraints.sql",
+    }
+)
+
+
+def _table(value: Any) -> Any:
+    return QualifiedName.parse(value) if isinstance(value, str) else value
+
+
+def _relative(value: str) -> str:
+    path = PurePosixPath(value)
+    if path.is_absolute() or ".." in path.parts or not path.parts:
+        raise ValueError(f"{value!r} is not a path below BACKUP_CONFIG_DIR")
+    return str(path)
+
+
+def _file(suffix: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if not re.fullmatch(rf"[\w-][\w.-]*\.{suffix}", value):
+            raise ValueError(f"{value!r} is not a file name; expected for example 'name.{suffix}'")
+        return value
+
+    return AfterValidator(check)
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+TableName = Annotated[QualifiedName, BeforeValidator(_table)]
+
+
+class WindowedTable(_Part):
+    """A table of which only the rows from the cut-off on are taken."""
+
+    table: TableName
+    column: str
+    months: Annotated[int, Field(ge=1)] | None = None
+
+
+class ConfigurationItem(_Part):
+    """A file, or a folder with everything in it that matches one of the patterns."""
+
+    path: Annotated[str, AfterValidator(_relative)]
+    patterns: tuple[str, ...] = ("*",)
+    max_mb: Annotated[int, Field(ge=1)] = 25
+    optional: bool = False
+
+
+def _item(value: Any) -> Any:
+    return {"path": value} if isinstance(value, str) else value
+
+
+class Scope(_Part):
+    """What one backup takes and what it leaves out. Source: specs/011-automated-backup/data-model.md."""
+
+    version: Literal[1]
+    tables: dict[Annotated[str, _file("sql")], tuple[TableName, ...]] = {}
+    windowed: dict[Annotated[str, _file("csv")], WindowedTable] = {}
+    configuration: tuple[Annotated[ConfigurationItem, BeforeValidator(_item)], ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _no_doubles(self) -> Scope:
+        doubles = [str(name) for name, count in Counter(self.taken).items() if count > 1]
+        if doubles:
+            raise ValueError(f"taken twice: {', '.join(doubles)}; name each table once")
+        files = [*self.tables, *self.windowed, *(item.path for item in self.configuration)]
+        clashes = [name for name, count in Counter(files).items() if count > 1 or name in RESERVED_FILES]
+        if clashes:
+            raise ValueError(f"file name in use: {', '.join(sorted(clashes))}; choose another")
+        if not self.taken:
+            raise ValueError("no table is taken; name at least one below 'tables' or 'windowed'")
+        return self
+
+    @property
+    def taken(self) -> tuple[QualifiedName, ...]:
+        """Every table that is taken, whole or windowed, in load order."""
+        whole = [table for group in self.tables.values() for table in group]
+        return (*whole, *(window.table for window in self.windowed.values()))
+
+    def excludes(self, table: QualifiedName) -> bool:
+        """Whether the table is left out on purpose."""
+        names = {str(table), f"{table.schema}.{table.name}"}
+        return any(fnmatchcase(name, pattern) for name in names for pattern in self.exclude)
+
+
+def load_scope(path: Path) -> Scope:
+    """
+    Read and check a scope file.
+
+    Raises:
+        ScopeError: One message that names the file and everything wrong in it.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return Scope.model_validate(content)
+    except OSError as error:
+        raise ScopeError(f"cannot read the scope file {path}: {error.strerror}; see BACKUP_SCOPE_FILE") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ScopeError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    except ValidationError as error:
+        raise ScopeError(f"{path}: " + "; ".join(map(_describe, error.errors()))) from None
+
+
+def _describe(problem: Any) -> str:
+    place = ".".join(str(part) for part in problem["loc"] if part != "[key]")
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    return f"{place}: {message}" if place else message

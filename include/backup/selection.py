@@ -1,0 +1,131 @@
+"""Which rows of each table are taken, and the COPY statement that brings them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+
+from include.backup.catalog import Catalog, Table
+from include.backup.errors import BackupError
+from include.backup.names import QualifiedName, quote
+from include.backup.scope import Scope, WindowedTable
+
+WINDOW_TYPES = frozenset({"timestamp with time zone", "timestamp without time zone", "date"})
+
+# Rows outside the window that rows inside refer to: for each partition (or the table itself), their ctids.
+# A ctid is stable while the snapshot that saw it is held.
+TakenAlong = Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Window:
+    """The part of a table that is taken: rows from `since` on by `column`, and rows without a time."""
+
+    column: str
+    months: int
+    since: datetime
+
+    def inside(self, alias: str) -> str:
+        """Return the SQL condition for rows in the window."""
+        column = f"{alias}.{quote(self.column)}"
+        return f"({column} >= {self._since_literal} OR {column} IS NULL)"
+
+    def outside(self, alias: str) -> str:
+        """Return the SQL condition for the other rows."""
+        return f"{alias}.{quote(self.column)} < {self._since_literal}"
+
+    @property
+    def _since_literal(self) -> str:
+        # Untyped, so that it takes the column's type; a column without zone is taken as UTC.
+        return f"'{self.since.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S+00}'"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The rows of one table that go into one file; without a window all of them."""
+
+    table: Table
+    file: str
+    window: Window | None = None
+    taken_along: TakenAlong = field(default_factory=dict)
+
+    @property
+    def rows_by_reference(self) -> int:
+        """How many rows outside the window are taken along."""
+        return sum(map(len, self.taken_along.values()))
+
+    @property
+    def columns_sql(self) -> str:
+        """The exported columns, quoted, in order."""
+        return ", ".join(map(quote, self.table.exported_columns))
+
+    @property
+    def source_sql(self) -> str:
+        """The table in a FROM clause, without the rows of tables that inherit from it."""
+        return self.table.name.sql if self.table.partitioned else f"ONLY {self.table.name.sql}"
+
+    @property
+    def condition_sql(self) -> str:
+        """The condition on the rows in the window, for the alias `t`."""
+        return self.window.inside("t") if self.window else "true"
+
+    @property
+    def copy_statement(self) -> str:
+        """COPY … TO STDOUT: COPY text for a whole table, CSV with a header for a windowed one."""
+        if self.window is None:
+            source = f"(SELECT {self.columns_sql} FROM {self.table.name.sql})"
+            if not self.table.partitioned:
+                source = f"{self.table.name.sql} ({self.columns_sql})" if self.columns_sql else self.table.name.sql
+            return f"COPY {source} TO STDOUT"
+        rows = [f"SELECT {self.columns_sql} FROM {self.source_sql} t WHERE {self.condition_sql}"]
+        for leaf, ctids in self.taken_along.items():
+            rows.append(f"SELECT {self.columns_sql} FROM ONLY {leaf} t WHERE t.ctid = ANY ('{_array(ctids)}'::tid[])")
+        return f"COPY ({' UNION ALL '.join(rows)}) TO STDOUT WITH (FORMAT csv, HEADER)"
+
+
+def select_rows(
+    catalog: Catalog,
+    scope: Scope,
+    *,
+    cut_off_for: Callable[[int], datetime],
+    default_months: int,
+) -> tuple[Selection, ...]:
+    """
+    Return what is taken of every table in scope, in load order, before references are followed.
+
+    Args:
+        catalog: Must hold every table in scope (see prerequisites).
+        scope: The scope.
+        cut_off_for: Gives the cut-off for a number of months.
+        default_months: BACKUP_WINDOW_MONTHS.
+    """
+
+    def window_of(windowed: WindowedTable) -> Window:
+        months = windowed.months or default_months
+        return Window(windowed.column, months, cut_off_for(months))
+
+    whole = [Selection(catalog.tables[table], file) for file, tables in scope.tables.items() for table in tables]
+    windowed = [Selection(catalog.tables[item.table], file, window_of(item)) for file, item in scope.windowed.items()]
+    return (*whole, *windowed)
+
+
+def require_tables(catalog: Catalog, scope: Scope) -> None:
+    """
+    Make sure that every table in scope is still there.
+
+    Raises:
+        BackupError: If not, naming the missing ones.
+    """
+    missing = [str(table) for table in scope.taken if table not in catalog.tables]
+    if missing:
+        raise BackupError(f"tables in the scope file but not in the database: {', '.join(missing)}")
+
+
+def by_name(selections: tuple[Selection, ...]) -> dict[QualifiedName, Selection]:
+    """Return the selections by their table."""
+    return {selection.table.name: selection for selection in selections}
+
+
+def _array(ctids: tuple[str, ...]) -> str:
+    return "{" + ",".join(f'"{ctid}"' for ctid in ctids) + "}"

@@ -1,0 +1,152 @@
+"""Every setting, read from the environment and validated together."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+from croniter import croniter
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from include.backup.errors import SettingsError
+
+PACKAGED_SCOPE_FILE = Path(__file__).resolve().parent.parent / "scope.yaml"
+BYTES_PER_MB = 1024 * 1024
+CRON_FIELDS = 5
+
+_ADDRESS = re.compile(r"[^@\s,<>\"]+@[^@\s,<>\"]+")
+
+
+def _cron(value: str) -> str:
+    if len(value.split()) != CRON_FIELDS or not croniter.is_valid(value):
+        raise ValueError("not a cron expression; expected five fields, for example '0 2 * * *' (02:00 daily)")
+    return value
+
+
+def _timezone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (KeyError, ValueError, OSError):
+        raise ValueError("not a time zone; expected a name such as 'UTC' or 'Asia/Bangkok'") from None
+    return value
+
+
+def _address(value: str) -> str:
+    if not _ADDRESS.fullmatch(value):
+        raise ValueError(f"{value!r} is not an e-mail address; expected for example 'admin@example.com'")
+    return value
+
+
+def _addresses(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    addresses = tuple(dict.fromkeys(part.strip() for part in value.split(",") if part.strip()))
+    if not addresses:
+        raise ValueError("no e-mail address; expected at least one, separated by commas")
+    return tuple(map(_address, addresses))
+
+
+def _absolute(value: Path) -> Path:
+    if not value.is_absolute():
+        raise ValueError("not an absolute path; expected for example '/backups'")
+    return value
+
+
+def _link_base(value: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/]+(/[^\s]*)?", value):
+        raise ValueError("not a web address; expected for example 'https://airflow.example.com'")
+    return value.rstrip("/")
+
+
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Settings(BaseSettings):
+    """
+    The settings of one backup. Every field is the environment variable of the same name in capitals.
+
+    Sizes are in MB of 1,048,576 bytes. The variables of PostgreSQL and SMTP feed the Airflow connections
+    `smart_ai_hub` and `smtp_default`; the core never reads them.
+    Source: specs/011-automated-backup/spec.md, the settings table.
+    """
+
+    model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", frozen=True)
+
+    postgres_host: str = "localhost"
+    postgres_port: Port = 5432
+    postgres_db: str = "smart_ai_hub"
+    postgres_user: str | None = None
+    postgres_password: SecretStr | None = None
+
+    smtp_host: str | None = None
+    smtp_port: Port = 587
+    smtp_user: str | None = None
+    smtp_pass: SecretStr | None = None
+    smtp_from: Annotated[str, AfterValidator(_address)] | None = None
+
+    admin_emails: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_addresses)]
+
+    backup_schedule: Annotated[str, AfterValidator(_cron)] = "0 2 * * *"
+    backup_timezone: Annotated[str, AfterValidator(_timezone)] = "UTC"
+    backup_dir: AbsolutePath = Path("/backups")
+    backup_config_dir: AbsolutePath = Path("/config")
+    backup_scope_file: AbsolutePath | None = None
+    backup_window_months: Positive = 3
+    backup_parallel: Annotated[int, Field(ge=1, le=16)] = 2
+
+    backup_min_size_mb: Annotated[int, Field(ge=0)] = 1
+    backup_max_size_mb: Positive = 100
+    backup_attachment_max_mb: Annotated[int, Field(ge=0)] = 25
+    backup_link_base_url: Annotated[str, AfterValidator(_link_base)] | None = None
+
+    backup_retention_days: Positive = 30
+    backup_retention_min_keep: Positive = 7
+    backup_max_age_hours: Positive = 25
+
+    backup_retry_delay_seconds: Positive = 60
+    backup_run_timeout_minutes: Positive = 60
+
+    @model_validator(mode="after")
+    def _limits_in_order(self) -> Settings:
+        if self.backup_min_size_mb >= self.backup_max_size_mb:
+            raise ValueError(
+                f"BACKUP_MIN_SIZE_MB={self.backup_min_size_mb} is not below "
+                f"BACKUP_MAX_SIZE_MB={self.backup_max_size_mb}; expected the lower limit first"
+            )
+        return self
+
+    @property
+    def scope_file(self) -> Path:
+        """The scope file in use: the one set, otherwise the one in the package."""
+        return self.backup_scope_file or PACKAGED_SCOPE_FILE
+
+
+def load_settings() -> Settings:
+    """
+    Read the settings from the environment.
+
+    Raises:
+        SettingsError: One line for each wrong variable: its name, its value (never a secret's) and what is
+            expected.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = map(_describe, error.errors())
+        raise SettingsError("wrong settings: " + "; ".join(lines)) from None
+
+
+def _describe(problem: Any) -> str:
+    if not problem["loc"]:
+        return str(problem["msg"]).removeprefix("Value error, ")
+    variable = str(problem["loc"][0]).upper()
+    if problem["type"] == "missing":
+        return f"{variable} is not set; expected a value, see specs/011-automated-backup/spec.md"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    seen = "***" if variable in {"POSTGRES_PASSWORD", "SMTP_PASS"} else repr(str(problem["input"]))
+    return f"{variable}={seen}: {message}"

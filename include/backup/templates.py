@@ -1,0 +1,46 @@
+"""The texts that people read, from include/templates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, tzinfo
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
+FOLDER = Path(__file__).resolve().parent.parent / "templates"
+
+
+def size_text(size_bytes: float) -> str:
+    """Return a size as people read it, for example `4.6 MB` (of 1,048,576 bytes)."""
+    for unit in ("bytes", "KB", "MB"):
+        if size_bytes < 1024:  # noqa: PLR2004 - the step between the units
+            return f"{size_bytes:,.0f} bytes" if unit == "bytes" else f"{size_bytes:,.1f} {unit}"
+        size_bytes /= 1024
+    return f"{size_bytes:,.1f} GB"
+
+
+def time_text(moment: datetime, zone: tzinfo) -> str:
+    """Return a moment as people read it, for example `2026-11-20 02:00:04 UTC`."""
+    return f"{moment.astimezone(zone):%Y-%m-%d %H:%M:%S %Z}"
+
+
+def render(template: str, values: Mapping[str, Any]) -> str:
+    """Fill in a template. HTML is escaped; an unknown name is an error."""
+    return _environment().get_template(template).render(values)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(FOLDER),
+        autoescape=select_autoescape(enabled_extensions=("html.j2",), default=False),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"size": size_text, "time": time_text}
+    return environment
