@@ -1,0 +1,128 @@
+"""
+# critical_backup
+
+Every night the critical part of the database and its configuration files become **one verified archive**
+in BACKUP_DIR, and every administrator gets it, or a link to it, by mail.
+
+| you want to | do |
+|---|---|
+| make a backup now | **Trigger** (▶); say why in `reason`, and turn `deliver_mail` off if nobody shall get a mail |
+| know why a run failed | open its red task, tab *Logs*; the last line says what was seen, what was expected, what to do |
+| try again after mending the cause | **Clear** the red task with *downstream* |
+| make a new archive for an old run | **Clear** `create_workspace` with *downstream*: a new archive, no old one is touched |
+| make up for missed nights | **Trigger → Backfill**, or `airflow backfill create --dag-id critical_backup --from-date 2026-11-17 --to-date 2026-11-20`; a date means 00:00, so the last night needs the day after it |
+| stop backups for a while | pause the DAG |
+| restore | unpack the archive and follow its BACKUP_INFO.txt; psql and tar are enough |
+
+A backfilled run cannot bring back the past: it takes what the database holds now, with that day's cut-off.
+Connections are tried 3 times again with growing pauses; what waiting cannot mend fails at once.
+A workspace in `BACKUP_DIR/.work` belongs to an unfinished run; left-overs go after a day.
+What is taken stands in `include/scope.yaml`; settings are environment variables (specs/011-automated-backup/spec.md).
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from airflow.providers.standard.operators.python import BranchPythonOperator
+from airflow.sdk import DAG, CronTriggerTimetable, Param, TriggerRule, chain
+
+from include.backup.settings import load_settings
+from include.operators.steps import (
+    CheckPrerequisites,
+    CheckSize,
+    CompressArchive,
+    CopyConfiguration,
+    CreateWorkspace,
+    EmailBackup,
+    ExpireOldBackups,
+    ExportDatabase,
+    RemoveWorkspace,
+    UpdateStatus,
+    VerifyArchive,
+    WriteSummary,
+    choose_delivery_task,
+)
+
+settings = load_settings()
+
+with DAG(
+    dag_id="critical_backup",
+    description="Nightly verified backup of the critical tables, mailed to the administrators",
+    schedule=CronTriggerTimetable(settings.backup_schedule, timezone=settings.backup_timezone),
+    catchup=False,
+    max_active_runs=1,
+    dagrun_timeout=timedelta(minutes=settings.backup_run_timeout_minutes),
+    tags=["backup"],
+    doc_md=__doc__,
+    params={
+        "reason": Param("", type="string", maxLength=200, title="Why this run is started by hand"),
+        "deliver_mail": Param(default=True, type="boolean", title="Mail the archive to the administrators"),
+    },
+    default_args={
+        "retries": 3,
+        "retry_delay": timedelta(seconds=settings.backup_retry_delay_seconds),
+        "retry_exponential_backoff": True,
+    },
+) as dag:
+    email_attachment = EmailBackup(
+        task_id="email_attachment",
+        doc_md="Spec step 9: the archive as an attachment, to every administrator.",
+    )
+    email_link = EmailBackup(
+        task_id="email_link", doc_md="Spec step 9: a link to the archive, because it is too large to attach."
+    )
+    choose_delivery = BranchPythonOperator(
+        task_id="choose_delivery",
+        python_callable=choose_delivery_task,
+        doc_md="Spec step 9: attach below BACKUP_ATTACHMENT_MAX_MB, otherwise send a link.",
+    )
+    update_status = UpdateStatus(
+        task_id="update_status",
+        trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
+        doc_md="Spec step 10: `.last_backup_success` and `.last_backup_size_mb`, never backwards in time.",
+    )
+    chain(
+        CreateWorkspace(
+            task_id="create_workspace",
+            doc_md="Spec step 1: the run's own directory in BACKUP_DIR/.work. Clear it with everything downstream "
+            "to make a new archive.",
+        ),
+        CheckPrerequisites(
+            task_id="check_prerequisites",
+            doc_md="Before step 2: scope against the catalog, privileges, versions, free disk, configuration "
+            "files; everything wrong in one message. Warnings go into mail and manifest.",
+        ),
+        ExportDatabase(
+            task_id="export_database",
+            doc_md="Spec steps 2 and 3: schema, whole tables and the recent rows of transaction tables, all from "
+            "one snapshot, compressed as they stream.",
+        ),
+        CopyConfiguration(task_id="copy_configuration", doc_md="Spec step 4: the files below BACKUP_CONFIG_DIR."),
+        WriteSummary(task_id="write_summary", doc_md="Spec step 5: MANIFEST.json, BACKUP_INFO.txt and restore.sql."),
+        CompressArchive(
+            task_id="compress_archive",
+            retries=0,
+            doc_md="Spec step 6: one .tar.gz, not yet under its final name.",
+        ),
+        VerifyArchive(
+            task_id="verify_archive",
+            retries=0,
+            doc_md="Spec step 7: every byte is read again and held against the manifest; only then the archive "
+            "gets its final name. Cleared alone after success, it verifies the archive on the disk again.",
+        ),
+        CheckSize(task_id="check_size", doc_md="Spec step 8: an odd size is a warning; the archive stays."),
+        choose_delivery,
+        [email_attachment, email_link],
+        update_status,
+        ExpireOldBackups(
+            task_id="expire_old_backups",
+            doc_md="Spec step 11: archives older than BACKUP_RETENTION_DAYS go, never the newest "
+            "BACKUP_RETENTION_MIN_KEEP.",
+        ),
+        RemoveWorkspace(
+            task_id="remove_workspace",
+            doc_md="Spec step 12: the run's directory, and left-overs older than a day.",
+        ),
+    )
+    choose_delivery >> update_status

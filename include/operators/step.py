@@ -1,0 +1,123 @@
+"""What a step needs to know of its run, and what becomes of its errors."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import conf
+from airflow.sdk.exceptions import AirflowFailException
+
+from include.backup.errors import BackupError, MissingStepError, TemporaryError
+from include.backup.manifest import Sidecar, read_sidecar, readable_archives
+from include.backup.run import BackupRun, create_workspace, cut_off, open_workspace
+from include.backup.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+# Waiting does not mend these; everything else of the operating system is left to Airflow's retries.
+_FINAL_OS_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR}
+
+
+@contextmanager
+def errors_for_airflow() -> Iterator[None]:
+    """Let Airflow retry only what may pass by waiting; everything else fails the task at once."""
+    try:
+        yield
+    except TemporaryError:
+        raise
+    except BackupError as error:
+        raise AirflowFailException(str(error)) from error
+    except OSError as error:
+        if error.errno not in _FINAL_OS_ERRORS:
+            raise
+        raise AirflowFailException(
+            f"{error.strerror}: {error.filename or 'no file named'}; make room or mend the rights of BACKUP_DIR"
+        ) from error
+
+
+@dataclass(frozen=True)
+class Step:
+    """One task of one run."""
+
+    context: Context
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings, read again in every task."""
+        return load_settings()
+
+    @cached_property
+    def run(self) -> BackupRun:
+        """The run, whether it was scheduled, backfilled or started by hand (then it has no logical date)."""
+        dag_run = self.context["dag_run"]
+        run_type = str(getattr(dag_run.run_type, "value", dag_run.run_type))
+        slot = dag_run.logical_date or dag_run.run_after
+        return BackupRun(
+            run_id=dag_run.run_id,
+            kind=run_type if run_type in ("scheduled", "backfill") else "manual",  # type: ignore[arg-type]
+            # A date in the future would move the cut-off forward and lose rows.
+            stands_for=min(slot, datetime.now(timezone.utc)).astimezone(timezone.utc),
+            reason=str(self.params.get("reason") or ""),
+        )
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """What the person who started the run chose."""
+        return dict(self.context["params"])
+
+    @property
+    def backup_dir(self) -> Path:
+        """BACKUP_DIR."""
+        return self.settings.backup_dir
+
+    def create_workspace(self) -> Path:
+        """Make the run's workspace."""
+        return create_workspace(self.run, self.backup_dir)
+
+    @property
+    def workspace(self) -> Path:
+        """The run's workspace, which must be there."""
+        return open_workspace(self.run, self.backup_dir)
+
+    def cut_off(self, months: int) -> datetime:
+        """Return the run's cut-off for a window of so many months."""
+        return cut_off(self.run.stands_for, months, self.settings.backup_timezone)
+
+    @property
+    def archive(self) -> tuple[Path, Sidecar]:
+        """
+        The verified archive of this run: the one that verify_archive named, otherwise the run's newest.
+
+        Raises:
+            MissingStepError: If there is none, or it has expired.
+        """
+        name = self.context["ti"].xcom_pull(task_ids="verify_archive")
+        if name and (self.backup_dir / str(name)).is_file():
+            path = self.backup_dir / str(name)
+            return path, read_sidecar(path)
+        return self.published_archive()
+
+    def published_archive(self) -> tuple[Path, Sidecar]:
+        """Return the newest archive that this run has made. Raise MissingStepError if there is none."""
+        own = [pair for pair in readable_archives(self.backup_dir) if pair[1].run.run_id == self.run.run_id]
+        if not own:
+            raise MissingStepError(
+                f"run {self.run.run_id} has no archive in {self.backup_dir} (none was verified, or it has expired): "
+                "clear create_workspace together with everything downstream"
+            )
+        return max(own, key=lambda pair: pair[1].snapshot_at)
+
+    @property
+    def run_url(self) -> str | None:
+        """The run's page in Airflow, if its address is configured."""
+        base = conf.get("api", "base_url", fallback="")
+        dag_run = self.context["dag_run"]
+        return f"{base.rstrip('/')}/dags/{dag_run.dag_id}/runs/{dag_run.run_id}" if base else None
