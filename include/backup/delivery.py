@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 from email.message import EmailMessage
+from email.policy import SMTP
 from email.utils import formatdate, make_msgid
 from pathlib import Path
 from typing import Literal
@@ -88,8 +89,8 @@ def build_message(letter: Letter, *, sender: str, recipients: Sequence[str]) -> 
     message["Message-ID"] = make_msgid(domain=sender.rpartition("@")[2] or "localhost")
     message["Auto-Submitted"] = "auto-generated"
     message["Subject"] = _subject(letter, warnings)
-    message.set_content(render("backup_mail.txt.j2", values))
-    message.add_alternative(render("backup_mail.html.j2", values), subtype="html")
+    message.set_content(render("backup_mail.txt.j2", values), cte="quoted-printable")
+    message.add_alternative(render("backup_mail.html.j2", values), subtype="html", cte="quoted-printable")
     if letter.choice.kind == "attachment":
         content = letter.archive.read_bytes()
         message.add_attachment(content, maintype="application", subtype="gzip", filename=letter.archive.name)
@@ -121,7 +122,7 @@ def send(client: smtplib.SMTP, message: EmailMessage, *, sender: str, recipients
         TemporaryError: If the server refused for now, or the connection broke.
         DeliveryError: If it refused everybody, or the mail itself, for good.
     """
-    content = message.as_bytes()
+    content = message.as_bytes(policy=SMTP)
     started = time.monotonic()
     try:
         answers: Mapping[str, Answer] = client.sendmail(sender, list(recipients), content)
