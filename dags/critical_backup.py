@@ -62,7 +62,7 @@ with DAG(
     default_args={
         "retries": 3,
         "retry_delay": timedelta(seconds=settings.backup_retry_delay_seconds),
-        "retry_exponential_backoff": True,
+        "retry_exponential_backoff": 2,  # the multiplier: 1, 2, 4 minutes, and up to as much again of jitter
     },
 ) as dag:
     email_attachment = EmailBackup(
