@@ -23,9 +23,10 @@ _TABLES = f"""
     SELECT c.oid, n.nspname, c.relname, c.relkind,
            has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'),
            row_security_active(c.oid),
-           pg_total_relation_size(c.oid) + coalesce((
-               SELECT sum(pg_total_relation_size(p.relid)) FROM pg_partition_tree(c.oid) p
-                WHERE p.isleaf AND p.relid <> c.oid), 0)
+           -- Not pg_relation_size: it would wait for whoever has locked the table.
+           current_setting('block_size')::bigint * greatest(0, coalesce(
+               (SELECT sum(leaf.relpages) FROM pg_partition_tree(c.oid) p JOIN pg_class leaf ON leaf.oid = p.relid),
+               c.relpages))
       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
      WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
        AND {_USER_SCHEMA} AND NOT {_OF_EXTENSION}"""
@@ -94,7 +95,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table or the root of a partitioned one. `bytes` counts indexes and all partitions."""
+    """A table or the root of a partitioned one. `bytes` is the last ANALYZE's, of all partitions together."""
 
     name: QualifiedName
     partitioned: bool

@@ -62,6 +62,7 @@ class ExportResult(Record):
     tables: tuple[TableRecord, ...]
     parts: tuple[PartRecord, ...]
     sequences: tuple[SequenceRecord, ...]
+    warnings: tuple[str, ...]
 
 
 class Export:
@@ -83,6 +84,8 @@ class Export:
         self._children: set[subprocess.Popen[bytes]] = set()
         self._cancelled = threading.Event()
         self._progress = Progress()
+        self._warnings: list[str] = []
+        self._session: Session | None = None
 
     def run(self, plan: Callable[[Catalog], tuple[Selection, ...]], *, cut_off: datetime) -> ExportResult:
         """
@@ -97,17 +100,23 @@ class Export:
             BackupError: If a table is missing, may not be read, or a client program failed otherwise.
         """
         with self._database.connect() as session:
+            self._session = session
             try:
                 self._wait_for_turn(session)
                 return self._run_in_snapshot(session, plan, cut_off)
             except psycopg.Error as error:
+                if self._cancelled.is_set():
+                    raise TemporaryError(f"exporting {self._database}: cancelled") from None
                 raise explain(error, f"exporting {self._database}") from None
             finally:
+                self._session = None
                 self._end_children()
 
     def cancel(self) -> None:
         """Stop: end the child processes, so that their queries end, and let `run` raise."""
         self._cancelled.set()
+        if self._session and not self._session.closed:
+            self._session.cancel()
         self._end_children()
 
     def _wait_for_turn(self, session: Session) -> None:
@@ -145,6 +154,9 @@ class Export:
         parts = (schema, *rows, self._write_sequences(sequences), constraints)
         session.execute("COMMIT")
         log.info("the snapshot was held for %.1f s", time.monotonic() - started)
+        # The archive is named by the second of its snapshot: the next export may only begin in another one.
+        while utc_now() <= snapshot_at:
+            time.sleep(0.05)
         server = catalog.server
         return ExportResult(
             snapshot_at=snapshot_at,
@@ -154,6 +166,7 @@ class Export:
             tables=tuple(tables),
             parts=parts,
             sequences=sequences,
+            warnings=tuple(self._warnings),
         )
 
     def _export_files(
@@ -222,10 +235,12 @@ class Export:
             columns = f" ({selection.columns_sql})" if selection.columns_sql else ""
             part.write(f"\nCOPY {selection.table.name.sql}{columns} FROM stdin;\n".encode())
         part.begin_section()
+        end_marker = _EndMarker()
 
         def take(block: bytes) -> None:
             part.write(block)
             self._progress.add(part.name, name, block)
+            end_marker.look_at(block)
 
         script = (
             "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY;\n"
@@ -243,6 +258,11 @@ class Export:
         section_bytes, sha256 = part.end_section()
         if framed:
             part.write(b"\\.\n")
+        elif end_marker.found:
+            self._warnings.append(
+                f"{part.name} has a value with a line that is only \\. in it, which PostgreSQL before 18 takes for the "
+                "end of the file: restore this backup with psql and a server of version 18 or newer"
+            )
         return _table_record(selection, rows=_row_count(answer, name), size=section_bytes, sha256=sha256)
 
     def _stream(self, arguments: list[str], script: str, take: Callable[[bytes], None], *, doing: str) -> str:
@@ -303,6 +323,20 @@ class Export:
                 child.wait(timeout=2)
             except subprocess.TimeoutExpired:
                 child.kill()
+
+
+class _EndMarker:
+    """Looks for a line that is only a backslash and a full stop, also across blocks."""
+
+    MARKER = b"\n\\.\n"
+
+    def __init__(self) -> None:
+        self.found = False
+        self._tail = b""
+
+    def look_at(self, block: bytes) -> None:
+        self.found = self.found or self.MARKER in block or self.MARKER in self._tail + block[:3]
+        self._tail = (self._tail + block[-3:])[-3:]
 
 
 class _DumpHeader:

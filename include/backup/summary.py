@@ -71,7 +71,7 @@ def write_summary(run: BackupRun, steps: Steps, folder: Path, *, timezone_name: 
         files=tuple(part.file_record for part in known),
         sequences=export.sequences,
         left_out=steps.left_out,
-        warnings=(*steps.warnings, *steps.configuration.warnings),
+        warnings=(*steps.warnings, *export.warnings, *steps.configuration.warnings),
     )
     values = {
         "manifest": draft,

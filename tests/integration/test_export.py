@@ -1,0 +1,220 @@
+"""One snapshot, one export at a time, and nothing left behind when it ends."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from include.backup.database import APPLICATION_NAME
+from include.backup.errors import BackupError, TemporaryError
+from include.backup.export import ADVISORY_LOCK, Export, ExportResult
+from include.backup.run import utc_now
+from include.demo.embedded_postgres import EmbeddedPostgres
+from tests.fix_pipeline import Pipeline, run_sql
+
+NewDatabase = Callable[[EmbeddedPostgres], str]
+MakePipeline = Callable[[str, str | None], Pipeline]
+
+TWO_TABLES = """
+CREATE TABLE orders (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, note text);
+CREATE TABLE lines (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, order_id bigint REFERENCES orders);
+INSERT INTO orders (note) SELECT repeat('x', 200) FROM generate_series(1, 20000);
+INSERT INTO lines (order_id) SELECT id FROM orders;
+"""
+TWO_FILES = "{version: 1, tables: {orders.sql: [orders], lines.sql: [lines]}}"
+
+
+@pytest.fixture
+def two_tables(postgres: EmbeddedPostgres, new_database: NewDatabase, make_pipeline: MakePipeline) -> Pipeline:
+    """A pipeline for two tables whose rows belong together, in two files."""
+    conninfo = new_database(postgres)
+    run_sql(conninfo, TWO_TABLES)
+    return make_pipeline(conninfo, TWO_FILES)
+
+
+@contextmanager
+def in_background(pipeline: Pipeline, folder: Path) -> Iterator[tuple[Export, Future[ExportResult]]]:
+    """Run an export in a thread; cancel it at the end."""
+    export = pipeline.export(folder)
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(export.run, pipeline.plan, cut_off=utc_now())
+        try:
+            yield export, future
+        finally:
+            export.cancel()
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    """Wait for something that another thread or the server does."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def sessions(server: EmbeddedPostgres, pipeline: Pipeline, *, waiting_for: str = "%") -> int:
+    """Count the product's sessions at the server, those that wait for a kind of event only if asked."""
+    with psycopg.connect(server.conninfo()) as session:
+        row = session.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s AND datname = %s"
+            " AND coalesce(wait_event_type, '') LIKE %s",
+            [APPLICATION_NAME, pipeline.database.name, waiting_for],
+        ).fetchone()
+    assert row
+    return int(row[0])
+
+
+def test_rows_written_during_the_export_fit_together(two_tables: Pipeline, tmp_path: Path) -> None:
+    """While pairs of rows are written all the time, every archive has as many of one table as of the other."""
+    stop = threading.Event()
+
+    def write() -> int:
+        written = 0
+        with psycopg.connect(
+            host=two_tables.database.host,
+            port=two_tables.database.port,
+            user=two_tables.database.user,
+            password=two_tables.database.password,
+            dbname=two_tables.database.name,
+        ) as session:
+            while not stop.is_set():
+                session.execute(
+                    "WITH o AS (INSERT INTO orders DEFAULT VALUES RETURNING id) "
+                    "INSERT INTO lines (order_id) SELECT id FROM o"
+                )
+                session.commit()
+                written += 1
+        return written
+
+    with ThreadPoolExecutor(1) as pool:
+        writer = pool.submit(write)
+        counts = []
+        for number in range(3):
+            result = two_tables.export(tmp_path / str(number)).run(two_tables.plan, cut_off=utc_now())
+            counts.append([table.rows for table in result.tables])
+        stop.set()
+        assert writer.result() > 0
+    assert all(orders == lines for orders, lines in counts)
+    assert counts[0] != counts[-1]
+
+
+def test_second_export_waits_for_its_turn(postgres: EmbeddedPostgres, two_tables: Pipeline, tmp_path: Path) -> None:
+    """While another session exports, nothing is written; when it ends, the export goes on."""
+    with psycopg.connect(postgres.conninfo(two_tables.database.name), autocommit=True) as other:
+        other.execute("SELECT pg_advisory_lock(%s)", [ADVISORY_LOCK])
+        with in_background(two_tables, tmp_path / "parts") as (_, future):
+            time.sleep(1)
+            assert not future.done()
+            assert not list((tmp_path / "parts").iterdir())
+            other.execute("SELECT pg_advisory_unlock_all()")
+            assert future.result(timeout=30).tables[0].rows == 20000
+
+
+def test_cancelled_export_leaves_no_session_behind(
+    postgres: EmbeddedPostgres, two_tables: Pipeline, tmp_path: Path
+) -> None:
+    """A cancelled export ends within seconds, says so, and the server has none of its sessions."""
+    blocker = psycopg.connect(postgres.conninfo(two_tables.database.name))
+    try:
+        # Not a table in scope: those are locked before; pg_dump waits for this one.
+        blocker.execute("CREATE TABLE late (id int)")
+        blocker.commit()
+        blocker.execute("LOCK TABLE late IN ACCESS EXCLUSIVE MODE")
+        with in_background(two_tables, tmp_path / "parts") as (export, future):
+            wait_until(lambda: sessions(postgres, two_tables, waiting_for="Lock") > 0)
+            export.cancel()
+            with pytest.raises(TemporaryError, match="cancelled"):
+                future.result(timeout=10)
+    finally:
+        blocker.close()
+    wait_until(lambda: sessions(postgres, two_tables) == 0)
+
+
+def test_dropped_table_fails_for_good_and_names_it(
+    postgres: EmbeddedPostgres, two_tables: Pipeline, tmp_path: Path
+) -> None:
+    """A table in scope that has gone is one clear error, and no retry is asked for."""
+    run_sql(postgres.conninfo(two_tables.database.name), "DROP TABLE lines")
+    with pytest.raises(BackupError, match="not in the database: lines") as caught:
+        two_tables.export(tmp_path / "parts").run(two_tables.plan, cut_off=utc_now())
+    assert not isinstance(caught.value, TemporaryError)
+
+
+def test_ended_session_may_pass(postgres: EmbeddedPostgres, two_tables: Pipeline, tmp_path: Path) -> None:
+    """When the server ends the sessions, as in a restart, the export may be tried again."""
+    blocker = psycopg.connect(postgres.conninfo(two_tables.database.name))
+    try:
+        blocker.execute("CREATE TABLE late (id int)")
+        blocker.commit()
+        blocker.execute("LOCK TABLE late IN ACCESS EXCLUSIVE MODE")
+        with in_background(two_tables, tmp_path / "parts") as (_, future):
+            wait_until(lambda: sessions(postgres, two_tables, waiting_for="Lock") > 0)
+            with psycopg.connect(postgres.conninfo(), autocommit=True) as admin:
+                admin.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s",
+                    [APPLICATION_NAME],
+                )
+            with pytest.raises(TemporaryError):
+                future.result(timeout=10)
+    finally:
+        blocker.close()
+
+
+def test_password_is_in_no_argument_list(postgres: EmbeddedPostgres, two_tables: Pipeline, tmp_path: Path) -> None:
+    """While psql and pg_dump run, no process of this machine shows the password in its arguments."""
+    seen: set[bytes] = set()
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.is_set():
+            for path in Path("/proc").glob("[0-9]*/cmdline"):
+                try:
+                    seen.add(path.read_bytes())
+                except OSError:
+                    continue
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        two_tables.export(tmp_path / "parts").run(two_tables.plan, cut_off=utc_now())
+    finally:
+        stop.set()
+        watcher.join()
+    assert any(b"psql" in line for line in seen)
+    assert not [line for line in seen if two_tables.database.password.encode() in line]
+
+
+def test_csv_line_of_only_an_end_marker_is_warned_of(
+    postgres: EmbeddedPostgres, new_database: NewDatabase, make_pipeline: MakePipeline
+) -> None:
+    """A value that older servers take for the end of the file is named in the manifest."""
+    conninfo = new_database(postgres)
+    run_sql(conninfo, "CREATE TABLE e (at date, note text)", "INSERT INTO e VALUES (now(), E'a\\n\\\\.\\nb')")
+    pipeline = make_pipeline(conninfo, "{version: 1, windowed: {e.csv: {table: e, column: at}}}")
+    _, sidecar = pipeline.backup()
+    assert sidecar.tables[0].rows == 1
+    assert any("version 18 or newer" in warning for warning in sidecar.warnings)
+
+
+def test_rows_behind_row_security_are_an_error_not_a_gap(
+    postgres: EmbeddedPostgres, two_tables: Pipeline, tmp_path: Path
+) -> None:
+    """A role that a policy hides rows from cannot make a backup that lacks them."""
+    name = two_tables.database.name
+    run_sql(
+        postgres.conninfo(name),
+        f"CREATE ROLE reader_{name} LOGIN PASSWORD 'reader-secret' IN ROLE pg_read_all_data",
+        "ALTER TABLE orders ENABLE ROW LEVEL SECURITY",
+        "CREATE POLICY few ON orders USING (id < 10)",
+    )
+    two_tables.database = dataclasses.replace(two_tables.database, user=f"reader_{name}", password="reader-secret")
+    with pytest.raises(BackupError, match="row-level security"):
+        two_tables.export(tmp_path / "parts").run(two_tables.plan, cut_off=utc_now())
