@@ -5,10 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import re
-import signal
-import subprocess
-import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
@@ -21,7 +17,7 @@ from pydantic import AwareDatetime
 
 from include.backup.catalog import Catalog, Session, read_catalog
 from include.backup.clients import Clients
-from include.backup.database import Database, explain, is_temporary
+from include.backup.database import Database, explain
 from include.backup.errors import BackupError, TemporaryError
 from include.backup.gzip_part import GzipPart, PartRecord
 from include.backup.manifest import Record, SequenceRecord, ServerRecord, TableRecord, WindowRecord
@@ -30,13 +26,13 @@ from include.backup.progress import Progress
 from include.backup.references import take_along
 from include.backup.run import utc_now
 from include.backup.selection import Selection
+from include.backup.streams import DumpHeader, EndMarker, Streams
 
 log = logging.getLogger(__name__)
 
 # One number for this product: no two exports of one database at a time, whatever host they run on.
 ADVISORY_LOCK = 0x63726974_6261636B
 TURN_POLL_SECONDS = 2.0
-BLOCK_BYTES = 1 << 20
 
 _ROWS_HEADER = """\
 -- Rows of {tables}. Load after schema.sql, before constraints.sql, and only into empty tables:
@@ -81,8 +77,7 @@ class Export:
         self._clients = clients
         self._folder = folder
         self._parallel = parallel
-        self._children: set[subprocess.Popen[bytes]] = set()
-        self._cancelled = threading.Event()
+        self._streams = Streams(database)
         self._progress = Progress()
         self._warnings: list[str] = []
         self._session: Session | None = None
@@ -105,19 +100,19 @@ class Export:
                 self._wait_for_turn(session)
                 return self._run_in_snapshot(session, plan, cut_off)
             except psycopg.Error as error:
-                if self._cancelled.is_set():
+                if self._streams.cancelled.is_set():
                     raise TemporaryError(f"exporting {self._database}: cancelled") from None
                 raise explain(error, f"exporting {self._database}") from None
             finally:
                 self._session = None
-                self._end_children()
+                self._streams.end()
 
     def cancel(self) -> None:
         """Stop: end the child processes, so that their queries end, and let `run` raise."""
-        self._cancelled.set()
+        self._streams.cancelled.set()
         if self._session and not self._session.closed:
             self._session.cancel()
-        self._end_children()
+        self._streams.end()
 
     def _wait_for_turn(self, session: Session) -> None:
         """Two runs never export at the same time (a backfill ignores max_active_runs)."""
@@ -125,7 +120,7 @@ class Export:
         while not session.execute("SELECT pg_try_advisory_lock(%s)", [ADVISORY_LOCK]).fetchone()[0]:  # type: ignore[index]
             if waited % 60 == 0:
                 log.info("another run is exporting %s; waiting for it to end", self._database)
-            if self._cancelled.wait(TURN_POLL_SECONDS):
+            if self._streams.cancelled.wait(TURN_POLL_SECONDS):
                 raise TemporaryError("the export was cancelled while it waited for its turn")
             waited += TURN_POLL_SECONDS
 
@@ -212,8 +207,8 @@ class Export:
             "--no-password",
         ]
         with self._progress.file(file), GzipPart(self._folder, file) as part:
-            header = _DumpHeader(part.write)
-            self._stream(arguments, "", header.take, doing=f"pg_dump of the {section} section")
+            header = DumpHeader(part.write)
+            self._streams.run(arguments, "", header.take, doing=f"pg_dump of the {section} section")
             header.flush()
         return part.record("schema" if section == "pre-data" else "constraints")
 
@@ -235,7 +230,7 @@ class Export:
             columns = f" ({selection.columns_sql})" if selection.columns_sql else ""
             part.write(f"\nCOPY {selection.table.name.sql}{columns} FROM stdin;\n".encode())
         part.begin_section()
-        end_marker = _EndMarker()
+        end_marker = EndMarker()
 
         def take(block: bytes) -> None:
             part.write(block)
@@ -254,7 +249,7 @@ class Export:
             str(self._clients.psql),
             *["-X", "-q", "-w", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=verbose", "-f", "-"],
         ]
-        answer = self._stream(arguments, script, take, doing=f"exporting {name}")
+        answer = self._streams.run(arguments, script, take, doing=f"exporting {name}")
         section_bytes, sha256 = part.end_section()
         if framed:
             part.write(b"\\.\n")
@@ -265,102 +260,12 @@ class Export:
             )
         return _table_record(selection, rows=_row_count(answer, name), size=section_bytes, sha256=sha256)
 
-    def _stream(self, arguments: list[str], script: str, take: Callable[[bytes], None], *, doing: str) -> str:
-        """Run a client program, hand its output over in blocks, and return what it said on standard error."""
-        with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as stderr:
-            stdin.write(script.encode())
-            stdin.seek(0)
-            if self._cancelled.is_set():
-                raise TemporaryError(f"{doing}: cancelled")
-            with subprocess.Popen(
-                arguments,
-                stdin=stdin,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                env=self._database.environment,
-                pipesize=BLOCK_BYTES,
-            ) as child:
-                self._children.add(child)
-                try:
-                    assert child.stdout is not None  # noqa: S101 - it was asked for
-                    while block := child.stdout.read1(BLOCK_BYTES):  # type: ignore[attr-defined]
-                        take(block)
-                except BaseException:
-                    child.kill()
-                    raise
-            self._children.discard(child)
-            stderr.seek(0)
-            answer = stderr.read().decode(errors="replace")
-        if child.returncode != 0:
-            raise self._failure(doing, answer, child.returncode)
-        return answer
-
-    def _failure(self, doing: str, answer: str, status: int) -> BackupError:
-        if self._cancelled.is_set():
-            return TemporaryError(f"{doing}: cancelled")
-        errors = re.findall(r"(?:ERROR|FATAL|error):\s+(?:([0-9A-Z]{5}): )?(.+)", answer)
-        if not errors:
-            return TemporaryError(f"{doing}: ended with status {status}: {answer.strip()[-300:] or 'no message'}")
-        sqlstate, reason = errors[-1]
-        if re.search(r"permission denied|does not exist", reason) or (sqlstate and not is_temporary(sqlstate)):
-            return BackupError(f"{doing}: {reason}")
-        return TemporaryError(f"{doing}: {reason}")
-
     def _write_sequences(self, sequences: tuple[SequenceRecord, ...]) -> PartRecord:
         with GzipPart(self._folder, "sequences.sql") as part:
             part.write(b"-- Where every sequence stood at the snapshot. Run after the rows are loaded.\n")
             for sequence in sequences:
                 part.write(sequence_statement(sequence).encode() + b"\n")
         return part.record("sequences")
-
-    def _end_children(self) -> None:
-        """SIGINT first: psql and pg_dump then cancel their query at the server."""
-        children = [child for child in tuple(self._children) if child.poll() is None]
-        for child in children:
-            child.send_signal(signal.SIGINT)
-        for child in children:
-            try:
-                child.wait(timeout=2)
-            except subprocess.TimeoutExpired:
-                child.kill()
-
-
-class _EndMarker:
-    """Looks for a line that is only a backslash and a full stop, also across blocks."""
-
-    MARKER = b"\n\\.\n"
-
-    def __init__(self) -> None:
-        self.found = False
-        self._tail = b""
-
-    def look_at(self, block: bytes) -> None:
-        self.found = self.found or self.MARKER in block or self.MARKER in self._tail + block[:3]
-        self._tail = (self._tail + block[-3:])[-3:]
-
-
-class _DumpHeader:
-    """Takes out of a dump's header what a server older than pg_dump does not know, and hands the rest on."""
-
-    NEWER = b"SET transaction_timeout = 0;\n"  # since pg_dump 17, whatever the server
-    HEADER_BYTES = 4096
-
-    def __init__(self, take: Callable[[bytes], None]) -> None:
-        self._take = take
-        self._header: bytes | None = b""
-
-    def take(self, block: bytes) -> None:
-        if self._header is None:
-            self._take(block)
-            return
-        self._header += block
-        if len(self._header) >= self.HEADER_BYTES:
-            self.flush()
-
-    def flush(self) -> None:
-        if self._header is not None:
-            self._take(self._header.replace(self.NEWER, b"", 1))
-            self._header = None
 
 
 def sequence_statement(sequence: SequenceRecord) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email
+import email.message
 import email.policy
 import smtplib
 import ssl
@@ -58,6 +59,13 @@ def deliver(mailbox: Mailbox, letter: Letter, password: str | None = None) -> di
         raise explain(error) from error
 
 
+def body(message: email.message.EmailMessage, kind: str) -> str:
+    """Return the text of the mail's plain or HTML part."""
+    part = message.get_body((kind,))
+    assert part is not None
+    return str(part.get_content())
+
+
 def test_mail_arrives_whole_with_the_archive_attached(mailbox: Mailbox, letter: Letter) -> None:
     """Every administrator is in the envelope, and the attachment is the archive, byte for byte."""
     assert deliver(mailbox, letter) == {}
@@ -70,8 +78,7 @@ def test_mail_arrives_whole_with_the_archive_attached(mailbox: Mailbox, letter: 
     (attachment,) = message.iter_attachments()
     assert attachment.get_filename() == letter.archive.name
     assert attachment.get_content() == letter.archive.read_bytes()
-    text = message.get_body(("plain",)).get_content()
-    html = message.get_body(("html",)).get_content()
+    text, html = (body(message, kind) for kind in ("plain", "html"))
     for content in (text, html):
         assert letter.archive.name in content
         assert "credit_transactions" in content
