@@ -1,0 +1,54 @@
+"""The settings of the backup that the demo makes: the same variables as in production."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from include.demo.databases import READER, SAMPLE_DATABASE
+
+if TYPE_CHECKING:
+    from include.demo.embedded_postgres import EmbeddedPostgres
+    from include.demo.folder import DemoFolder
+    from include.demo.mailbox import Mailbox
+
+__all__ = ["backup_environment"]
+
+ADMINS = "admin1@example.com,admin2@example.com"
+
+
+def backup_environment(
+    folder: DemoFolder, postgres: EmbeddedPostgres, mailbox: Mailbox, *, reader_password: str, address: str
+) -> dict[str, str]:
+    """
+    Return the backup's settings, and Airflow's connections made from them.
+
+    Args:
+        folder: Where the archives go and the configuration files are.
+        postgres: Holds the sample database.
+        mailbox: Takes the mail; its certificate is the only authority that the tasks trust.
+        reader_password: Of the role that can only read.
+        address: Airflow's, for links in mails.
+    """
+    settings = {
+        "POSTGRES_HOST": postgres.host,
+        "POSTGRES_PORT": str(postgres.port),
+        "POSTGRES_DB": SAMPLE_DATABASE,
+        "POSTGRES_USER": READER,
+        "POSTGRES_PASSWORD": reader_password,
+        "SMTP_HOST": mailbox.host,
+        "SMTP_PORT": str(mailbox.port),
+        "SMTP_USER": mailbox.user,
+        "SMTP_PASS": mailbox.password,
+        "SMTP_FROM": "backup@example.com",
+        "ADMIN_EMAILS": ADMINS,
+        "BACKUP_DIR": str(folder.backups),
+        "BACKUP_CONFIG_DIR": str(folder.configuration),
+        "BACKUP_LINK_BASE_URL": address,
+        "SSL_CERT_FILE": str(mailbox.certificate),
+    }
+    # Imported only here: it imports Airflow, which takes over a second and makes its home folder at once.
+    os.environ["AIRFLOW_HOME"] = str(folder.airflow)
+    from include.operators.connections import connection_variables  # noqa: PLC0415
+
+    return settings | connection_variables(settings)
