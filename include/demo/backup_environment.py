@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from include.demo.databases import READER, SAMPLE_DATABASE
+from include.operators.connection_variables import connection_variables
 
 if TYPE_CHECKING:
     from include.demo.embedded_postgres import EmbeddedPostgres
@@ -47,8 +47,4 @@ def backup_environment(
         "BACKUP_LINK_BASE_URL": address,
         "SSL_CERT_FILE": str(mailbox.certificate),
     }
-    # Imported only here: it imports Airflow, which takes over a second and makes its home folder at once.
-    os.environ["AIRFLOW_HOME"] = str(folder.airflow)
-    from include.operators.connections import connection_variables  # noqa: PLC0415
-
     return settings | connection_variables(settings)

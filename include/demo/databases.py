@@ -29,6 +29,7 @@ def prepare_sample(postgres: EmbeddedPostgres, scale: float) -> None:
     if remark_on(postgres, SAMPLE_DATABASE) != state:
         recreate(postgres, SAMPLE_DATABASE)
         load_sample(postgres.conninfo(SAMPLE_DATABASE), scale=scale)
+        let_reader_connect(postgres)
         remark(postgres, SAMPLE_DATABASE, state)
 
 
@@ -54,12 +55,21 @@ def create_reader(postgres: EmbeddedPostgres, password: str) -> None:
         connection.execute(sql.SQL("GRANT pg_read_all_data TO {}").format(role))
 
 
+def let_reader_connect(postgres: EmbeddedPostgres) -> None:
+    """Open the sample, and only the sample, to the backup's role."""
+    statement = sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(*map(sql.Identifier, (SAMPLE_DATABASE, READER)))
+    with psycopg.connect(postgres.conninfo(), autocommit=True) as connection:
+        connection.execute(statement)
+
+
 def recreate(postgres: EmbeddedPostgres, name: str) -> None:
     """Start with an empty database, whatever an interrupted attempt left there."""
     database = sql.Identifier(name)
     with psycopg.connect(postgres.conninfo(), autocommit=True) as connection:
         connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(database))
         connection.execute(sql.SQL("CREATE DATABASE {}").format(database))
+        # Who may read all data shall still not read Airflow's.
+        connection.execute(sql.SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC").format(database))
 
 
 def remark(postgres: EmbeddedPostgres, database: str, text: str) -> None:

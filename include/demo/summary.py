@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from email import policy
 from email.parser import BytesHeaderParser
 from typing import TYPE_CHECKING
@@ -15,17 +16,22 @@ if TYPE_CHECKING:
 __all__ = ["how_to_go_on", "what_was_made"]
 
 BYTES_PER_MB = 2**20
+WIDTH = 100
+INDENT = " " * 10
 
 
 def what_was_made(backup: FinishedBackup) -> list[str]:
     """Return lines about the archive, the time each step took, and the mail."""
     sidecar = backup.sidecar
-    steps = [f"{task.name} {task.seconds or 0:.1f}" for task in backup.tasks if task.state == "success"]
+    steps = [
+        f"{task.name} {task.seconds or 0:.1f}\N{NO-BREAK SPACE}s" for task in backup.tasks if task.state == "success"
+    ]
     size = sidecar.archive_bytes / BYTES_PER_MB
     return [
         f"Archive   {backup.archive}",
         f"          {size:.2f} MB, {sidecar.rows:,} rows in {len(sidecar.tables)} tables, verified",
-        f"Time      {backup.seconds:.1f} s; seconds per step: {', '.join(steps)}",
+        f"Time      {backup.seconds:.1f} s",
+        *textwrap.wrap(", ".join(steps), WIDTH, initial_indent=INDENT, subsequent_indent=INDENT),
         *(f"Warning   {warning}" for warning in sidecar.warnings),
         *(line for mail in backup.mails for line in about_mail(mail)),
     ]

@@ -27,7 +27,8 @@ from include.backup.status import size_warning, update_status
 from include.backup.summary import Steps, SummaryResult, write_summary
 from include.backup.templates import size_text
 from include.backup.verify import verify_archive
-from include.operators.connections import SMTP_CONNECTION, source_database
+from include.operators.connection_variables import SMTP_CONNECTION
+from include.operators.connections import source_database
 from include.operators.step import Step, errors_for_airflow
 
 if TYPE_CHECKING:

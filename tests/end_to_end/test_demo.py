@@ -6,11 +6,18 @@ import os
 import shutil
 import subprocess
 import tarfile
+from collections import Counter
 from email import policy
 from email.parser import BytesHeaderParser
 from pathlib import Path
 
+import psycopg
 import pytest
+
+from include.backup.clients import find_clients
+from include.backup.manifest import read_sidecar
+from include.demo.embedded_postgres import EmbeddedPostgres
+from tests.fix_pipeline import database_of, restore_by_hand
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MAKE = shutil.which("make") or "make"
@@ -68,6 +75,36 @@ def test_demo_mails_both_administrators(demo: subprocess.CompletedProcess[str], 
 def test_demo_leaves_no_process(demo: subprocess.CompletedProcess[str], demo_dir: Path) -> None:
     """Nothing that runs mentions its folder, in its command or its environment."""
     assert processes_that_mention(str(demo_dir)) == []
+
+
+def test_demo_archive_restores_by_its_own_instructions(
+    demo: subprocess.CompletedProcess[str], demo_dir: Path, tmp_path: Path
+) -> None:
+    """With psql and tar alone, into a new database; every row is that of the source."""
+    (archive,) = demo_dir.glob("backups/critical_backup_*.tar.gz")
+    sidecar = read_sidecar(archive)
+    with EmbeddedPostgres(demo_dir / "postgres") as server:
+        database = database_of(server.conninfo("smart_ai_hub"))
+        result = restore_by_hand(archive, tmp_path / "restored", database, find_clients(18))
+        assert result.returncode == 0, result.stderr
+        source, restored = server.conninfo("smart_ai_hub"), server.conninfo("smart_ai_hub_restored")
+        for table in sidecar.tables:
+            came_back = rows(restored, table.name)
+            assert sum(came_back.values()) == table.rows > 0
+            if table.window is None:
+                assert came_back == rows(source, table.name)
+            else:
+                since = f"WHERE {table.window.column} >= '{table.window.since}' OR {table.window.column} IS NULL"
+                recent = rows(source, table.name, since)
+                assert recent <= came_back
+                assert came_back <= rows(source, table.name)
+                assert sum(came_back.values()) == sum(recent.values()) + table.rows_by_reference
+
+
+def rows(conninfo: str, table: str, condition: str = "") -> Counter[str]:
+    """Return a table's rows as text, each with how often it is there."""
+    with psycopg.connect(conninfo) as session:
+        return Counter(row for (row,) in session.execute(f"SELECT t::text FROM {table} t {condition}".encode()))
 
 
 def processes_that_mention(text: str) -> list[str]:

@@ -46,9 +46,7 @@ class SampleCounts:
         return sum(self.rows.values())
 
 
-def load_sample(
-    conninfo: str, *, scale: float = 1.0, seed: int = 11, now: datetime | None = None
-) -> SampleCounts:
+def load_sample(conninfo: str, *, scale: float = 1.0, seed: int = 11, now: datetime | None = None) -> SampleCounts:
     """Create the sample's tables in an empty database and fill them with two years of history.
 
     Args:
@@ -67,9 +65,7 @@ def load_sample(
     """
     end = datetime.now(timezone.utc) if now is None else now
     if end.tzinfo is None or not scale > 0:
-        raise ValueError(
-            f"cannot make a sample with now={end}, scale={scale}: now must be aware, scale above 0"
-        )
+        raise ValueError(f"cannot make a sample with now={end}, scale={scale}: now must be aware, scale above 0")
     history = History.of_scale(scale, seed=seed, now=end.astimezone(timezone.utc))
     with psycopg.connect(conninfo, autocommit=True) as connection:
         with connection.transaction():

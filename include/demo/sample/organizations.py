@@ -25,9 +25,7 @@ def _organizations(history: History) -> Iterator[str]:
     for number in range(history.organizations):
         name, thai = words.ORGANIZATIONS[number % len(words.ORGANIZATIONS)]
         owner = number * USERS_PER_ORGANIZATION
-        plan = json_field(
-            {"plan": "business", "seats": 5 + number % 40, "billing": {"note": 'PO "required"'}}
-        )
+        plan = json_field({"plan": "business", "seats": 5 + number % 40, "billing": {"note": 'PO "required"'}})
         yield line(
             history.key("organizations", number), f"{name} {number + 1}", field(thai), f"0105{number:09}",
             history.key("users", owner), plan, field('{"ภาษาไทย","two words"}') if number % 3 else "{}",

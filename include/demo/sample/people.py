@@ -41,9 +41,7 @@ def people_rows(history: History) -> Iterator[Rows]:
         _profiles(history),
     )
     yield Rows("user_roles", "user_id, role_id, granted_by, granted_at", _user_roles(history))
-    yield Rows(
-        "referrals", "id, referrer_id, referred_id, code, reward_points, created_at", _referrals(history)
-    )
+    yield Rows("referrals", "id, referrer_id, referred_id, code, reward_points, created_at", _referrals(history))
 
 
 def _pick(random: Random, choices: tuple[Choice, ...]) -> Choice:
@@ -61,9 +59,7 @@ def _organization_of(history: History, user: int) -> int | None:
 
 def _name(history: History, user: int) -> tuple[str, str]:
     combinations = len(words.GIVEN_NAMES) * len(words.FAMILY_NAMES)
-    given_number, family_number = divmod(
-        int(history.chance(Topic.TEXT, user) * combinations), len(words.FAMILY_NAMES)
-    )
+    given_number, family_number = divmod(int(history.chance(Topic.TEXT, user) * combinations), len(words.FAMILY_NAMES))
     (given, given_plain), (family, family_plain) = (
         words.GIVEN_NAMES[given_number],
         words.FAMILY_NAMES[family_number],

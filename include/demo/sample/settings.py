@@ -60,6 +60,4 @@ def _exchange_rates(history: History) -> Iterator[str]:
 def _settings(history: History) -> Iterator[str]:
     for number, (key, value) in enumerate(SETTINGS.items()):
         changed_by = history.key("users", 0) if number % 2 else None
-        yield line(
-            key, json_field(value), "" if number % 3 else None, changed_by, history.user_moment(number)
-        )
+        yield line(key, json_field(value), "" if number % 3 else None, changed_by, history.user_moment(number))
