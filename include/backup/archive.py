@@ -86,7 +86,7 @@ def publish(partial: Path, manifest: Manifest, *, sha256: str, backup_dir: Path)
     """
     final = backup_dir / manifest.archive
     sidecar = Sidecar(**manifest.model_dump(by_alias=True), archive_bytes=partial.stat().st_size, archive_sha256=sha256)
-    if final.exists():
+    if os.path.lexists(final):
         raise VerificationError(
             f"{final} exists already and is never overwritten; clear export_database with everything downstream"
         )

@@ -72,9 +72,14 @@ def _clients_in(folder: Path) -> Clients | None:
     if not all(programs):
         return None
     psql, pg_dump = (Path(str(program)) for program in programs)
+    version = _version(pg_dump)
+    return Clients(psql, pg_dump, version) if version and version == _version(psql) else None
+
+
+def _version(program: Path) -> str | None:
     try:
-        answer = subprocess.run([pg_dump, "--version"], capture_output=True, text=True, timeout=10, check=True)
+        answer = subprocess.run([program, "--version"], capture_output=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return None  # installed but not usable here (Debian's wrapper without a client package, another CPU)
-    version = re.search(r"\d+(\.\d+)*\S*", answer.stdout)
-    return Clients(psql, pg_dump, version[0]) if version else None
+    version = re.search(r"\d+(\.\d+)*\S*", answer.stdout.decode(errors="replace"))
+    return version[0] if version else None

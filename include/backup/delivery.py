@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 DOWNLOAD_PATH = "/backup/archives/{name}/download"
 
-Answer = tuple[int, bytes]
+Answer = tuple[int, bytes | str]
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,8 @@ def _subject(letter: Letter, warnings: Sequence[str]) -> str:
     day = sidecar.snapshot_at.astimezone(letter.zone)
     stands_for = sidecar.run.stands_for.astimezone(letter.zone)
     backfilled = f", backfilled for {stands_for:%Y-%m-%d}" if sidecar.run.kind == "backfill" else ""
-    return f"{state}: {sidecar.server.database} {day:%Y-%m-%d %H:%M}, {size_text(sidecar.archive_bytes)}{backfilled}"
+    database = " ".join(sidecar.server.database.split())  # a name may hold line breaks, a header may not
+    return f"{state}: {database} {day:%Y-%m-%d %H:%M}, {size_text(sidecar.archive_bytes)}{backfilled}"
 
 
 def _is_secret(name: str) -> bool:
@@ -149,7 +150,7 @@ def explain(error: Exception) -> BackupError:
         text = f"every administrator was refused: {words}; check ADMIN_EMAILS"
         return DeliveryError(text) if permanent else TemporaryError(text)
     if isinstance(error, smtplib.SMTPResponseException):
-        answer = (error.smtp_code, error.smtp_error if isinstance(error.smtp_error, bytes) else b"")
+        answer = (error.smtp_code, error.smtp_error)
         text = f"the mail server answered {_words(answer)}; {advice}"
         return DeliveryError(text) if error.smtp_code >= 500 else TemporaryError(text)  # noqa: PLR2004
     if isinstance(error, (ssl.SSLError, smtplib.SMTPNotSupportedError)):
@@ -158,4 +159,5 @@ def explain(error: Exception) -> BackupError:
 
 
 def _words(answer: Answer) -> str:
-    return f"{answer[0]} {answer[1].decode(errors='replace')}"
+    words = answer[1].decode(errors="replace") if isinstance(answer[1], bytes) else str(answer[1])
+    return f"{answer[0]} {' '.join(words.split())}"

@@ -92,7 +92,7 @@ class GzipPart:
         return PartRecord(
             name=self.name,
             kind=kind,
-            mode=f"0{self._mode:o}",
+            mode=f"{self._mode:04o}",
             bytes=self._bytes,
             sha256=self._sha256.hexdigest(),
             compressed_bytes=self._compressed_bytes,

@@ -17,7 +17,7 @@ from include.backup.run import Kind
 FORMAT_VERSION = 1
 MANIFEST_FILE = "MANIFEST.json"
 INFO_FILE = "BACKUP_INFO.txt"
-ARCHIVE_NAME = re.compile(r"critical_backup_\d{8}_\d{6}\.tar\.gz")
+ARCHIVE_NAME = re.compile(r"^critical_backup_[0-9]{8}_[0-9]{6}\.tar\.gz$")
 SIDECAR_SUFFIX = ".manifest.json"
 
 Count = Annotated[int, Field(ge=0)]
@@ -149,7 +149,7 @@ def read_sidecar(archive: Path) -> Sidecar:
     except ValidationError as error:
         raise VerificationError(
             f"{path} is not a manifest: {error.error_count()} wrong values, first: {error.errors()[0]['msg']} "
-            f"at {'.'.join(map(str, error.errors()[0]['loc']))}"
+            f"at {' '.join('.'.join(map(str, error.errors()[0]['loc'])).split())}"
         ) from None
     if sidecar.archive != archive.name:
         raise VerificationError(f"{path} is the manifest of {sidecar.archive}, expected {archive.name}")
@@ -185,3 +185,7 @@ def load_step(folder: Path, name: str, model: type[RecordT]) -> RecordT:
         return model.model_validate_json((folder / f"{name}.json").read_bytes())
     except FileNotFoundError:
         raise MissingStepError(f"{name} left no result in {folder}: clear {name} as well") from None
+    except ValidationError as error:
+        raise MissingStepError(
+            f"what {name} left in {folder} cannot be read ({error.error_count()} wrong values): clear {name} as well"
+        ) from None

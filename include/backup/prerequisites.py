@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+import psycopg
+
 from include.backup.catalog import Catalog, Session, read_catalog
 from include.backup.clients import find_clients
 from include.backup.configuration import find_configuration
-from include.backup.database import Database
+from include.backup.database import Database, explain
 from include.backup.errors import BackupError, PrerequisiteError, ScopeError, TemporaryError
 from include.backup.manifest import Record
 from include.backup.references import is_used, leaving_keys
@@ -88,6 +90,8 @@ def check_prerequisites(settings: Settings, database: Database, *, cut_off_for: 
         find_clients(catalog.server.major)
     except BackupError as error:
         findings.note(error)
+    except psycopg.Error as error:
+        findings.note(explain(error, f"checking {database}"))
     return findings
 
 

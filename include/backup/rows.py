@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from operator import methodcaller
 
 from include.backup.manifest import TableRecord
-from include.backup.names import QualifiedName
+from include.backup.names import QualifiedName, quote
 
 END_OF_COPY = b"\\."
 
@@ -50,13 +50,37 @@ def read_csv_file(blocks: Iterable[bytes], tables: Sequence[TableRecord]) -> int
     Raises:
         RowsError: If it ends inside quotes, a record lacks columns, or the rows are not those of the manifest.
     """
+    if len(tables) != 1:
+        raise RowsError(f"a CSV file holds one table, the manifest names {len(tables)}")
     (table,) = tables
     records = -1  # the header
-    for batch in _line_batches(_outside_quotes(blocks)):
+    for batch in _line_batches(_outside_quotes(_without_header(blocks, table))):
         _check_columns(set(map(_count_commas, batch)), table)
         records += len(batch)
     _check_rows(records, table)
     return records
+
+
+def _without_header(blocks: Iterable[bytes], table: TableRecord) -> Iterator[bytes]:
+    """Check the header; hand it on as a line with as many commas, without its quotes."""
+    plain, quoted = (",".join(map(form, table.columns)).encode() + b"\n" for form in (_csv_name, quote))
+    head = b""
+    blocks = iter(blocks)
+    for block in blocks:
+        head += block
+        if len(head) >= len(quoted):
+            break
+    if not head:
+        raise RowsError(f"the header of {_name(table)} is missing")
+    if not head.startswith(plain):
+        raise RowsError(f"the header is {head[: len(plain)]!r}, the manifest says {plain!r}")
+    yield head
+    yield from blocks
+
+
+def _csv_name(column: str) -> str:
+    odd = any(c in column for c in ',"\n\r')
+    return quote(column) if odd else column
 
 
 def _read_copy_block(waiting: list[bytes], lines: Iterator[list[bytes]], table: TableRecord) -> tuple[int, list[bytes]]:
@@ -66,8 +90,7 @@ def _read_copy_block(waiting: list[bytes], lines: Iterator[list[bytes]], table: 
         # In COPY text a backslash in a value is doubled, so this line can only be the end.
         end = batch.index(END_OF_COPY) if END_OF_COPY in batch else len(batch)
         found = batch[:end]
-        if len(table.columns) > 1:  # a table of one or no column has no separators
-            _check_columns(set(map(_count_tabs, found)), table)
+        _check_columns(set(map(_count_tabs, found)), table)
         rows += len(found)
         if end < len(batch):
             _check_rows(rows, table)
@@ -79,12 +102,13 @@ def _read_copy_block(waiting: list[bytes], lines: Iterator[list[bytes]], table: 
 
 
 def _skip_to_copy(waiting: list[bytes], lines: Iterator[list[bytes]], table: TableRecord) -> list[bytes]:
-    start = f"COPY {QualifiedName(table.schema_name, table.name).sql}".encode()
+    columns = f" ({', '.join(map(quote, table.columns))})" if table.columns else ""
+    start = f"COPY {QualifiedName(table.schema_name, table.name).sql}{columns} FROM stdin;".encode()
     batch = waiting
     while True:
         for number, line in enumerate(batch):
             if line.startswith(b"COPY "):
-                if not line.startswith(start):
+                if line != start:
                     raise RowsError(f"found {line[:200]!r}, expected the rows of {_name(table)}")
                 return batch[number + 1 :]
         try:

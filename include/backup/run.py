@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Literal
+from zoneinfo import ZoneInfo
 
 import pendulum
 
@@ -40,8 +41,8 @@ class BackupRun:
 
     def workspace(self, backup_dir: Path) -> Path:
         """Return this run's own directory: the same for every try, different for every run."""
-        readable = re.sub(r"[^\w.-]+", "_", self.run_id)[:80]
-        digest = hashlib.sha256(self.run_id.encode()).hexdigest()[:8]
+        readable = re.sub(r"[^\w.-]+", "_", self.run_id, flags=re.ASCII)[:80]
+        digest = hashlib.sha256(self.run_id.encode(errors="surrogatepass")).hexdigest()[:8]
         return backup_dir / WORKSPACES / f"{readable}-{digest}"
 
 
@@ -59,8 +60,10 @@ def cut_off(stands_for: datetime, months: int, timezone_name: str) -> datetime:
     Returns:
         Aware, UTC.
     """
-    day = pendulum.instance(stands_for).in_timezone(timezone_name).start_of("day")
-    return day.subtract(months=months).in_timezone("UTC")
+    zone = ZoneInfo(timezone_name)
+    day = pendulum.instance(stands_for.astimezone(zone)).date().subtract(months=months)
+    # fold=0: the first of two midnights; the moment of the change where there is none.
+    return datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(timezone.utc)
 
 
 def create_workspace(run: BackupRun, backup_dir: Path) -> Path:

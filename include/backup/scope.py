@@ -117,6 +117,18 @@ class Scope(_Part):
         return any(fnmatchcase(name, pattern) for name in names for pattern in self.exclude)
 
 
+class _Loader(yaml.SafeLoader):
+    """PyYAML takes the last of two equal keys; here the first one's tables would be lost."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is there twice", key.start_mark)
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
 def load_scope(path: Path) -> Scope:
     """
     Read and check a scope file.
@@ -125,7 +137,9 @@ def load_scope(path: Path) -> Scope:
         ScopeError: One message that names the file and everything wrong in it.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
+        if not isinstance(content, dict):
+            raise ScopeError(f"{path} is not a scope file: expected 'version: 1' and 'tables:'; see include/scope.yaml")
         return Scope.model_validate(content)
     except OSError as error:
         raise ScopeError(f"cannot read the scope file {path}: {error.strerror}; see BACKUP_SCOPE_FILE") from None
@@ -133,9 +147,11 @@ def load_scope(path: Path) -> Scope:
         raise ScopeError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
         raise ScopeError(f"{path}: " + "; ".join(map(_describe, error.errors()))) from None
+    except (ValueError, RecursionError) as error:  # a date or number that is none
+        raise ScopeError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
 
 
 def _describe(problem: Any) -> str:
     place = ".".join(str(part) for part in problem["loc"] if part != "[key]")
     message = str(problem["msg"]).removeprefix("Value error, ")
-    return f"{place}: {message}" if place else message
+    return " ".join((f"{place}: {message}" if place else message).split())

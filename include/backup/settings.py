@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 from croniter import croniter
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from include.backup.errors import SettingsError
@@ -17,7 +17,7 @@ PACKAGED_SCOPE_FILE = Path(__file__).resolve().parent.parent / "scope.yaml"
 BYTES_PER_MB = 1024 * 1024
 CRON_FIELDS = 5
 
-_ADDRESS = re.compile(r"[^@\s,<>\"]+@[^@\s,<>\"]+")
+_ADDRESS = re.compile(r"[!#-+\--;=?A-Z\[-~]+@[A-Za-z0-9.-]+")
 
 
 def _cron(value: str) -> str:
@@ -46,7 +46,12 @@ def _addresses(value: Any) -> Any:
     addresses = tuple(dict.fromkeys(part.strip() for part in value.split(",") if part.strip()))
     if not addresses:
         raise ValueError("no e-mail address; expected at least one, separated by commas")
-    return tuple(map(_address, addresses))
+    wrong = [address for address in addresses if not _ADDRESS.fullmatch(address)]
+    if wrong:
+        raise ValueError(
+            f"{', '.join(map(repr, wrong))}: not an e-mail address; expected for example 'admin@example.com'"
+        )
+    return addresses
 
 
 def _absolute(value: Path) -> Path:
@@ -56,7 +61,7 @@ def _absolute(value: Path) -> Path:
 
 
 def _link_base(value: str) -> str:
-    if not re.fullmatch(r"https?://[^\s/]+(/[^\s]*)?", value):
+    if not re.fullmatch(r"https?://[^\s/?#\"<>]+(/[^\s?#\"<>]*)?", value):
         raise ValueError("not a web address; expected for example 'https://airflow.example.com'")
     return value.rstrip("/")
 
@@ -64,6 +69,9 @@ def _link_base(value: str) -> str:
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Positive = Annotated[int, Field(ge=1)]
+Months = Annotated[int, Field(ge=1, le=1200)]
+Days = Annotated[int, Field(ge=1, le=36500)]
+Hours = Annotated[int, Field(ge=1, le=8760)]
 
 
 class Settings(BaseSettings):
@@ -96,7 +104,7 @@ class Settings(BaseSettings):
     backup_dir: AbsolutePath = Path("/backups")
     backup_config_dir: AbsolutePath = Path("/config")
     backup_scope_file: AbsolutePath | None = None
-    backup_window_months: Positive = 3
+    backup_window_months: Months = 3
     backup_parallel: Annotated[int, Field(ge=1, le=16)] = 2
 
     backup_min_size_mb: Annotated[int, Field(ge=0)] = 1
@@ -104,21 +112,20 @@ class Settings(BaseSettings):
     backup_attachment_max_mb: Annotated[int, Field(ge=0)] = 25
     backup_link_base_url: Annotated[str, AfterValidator(_link_base)] | None = None
 
-    backup_retention_days: Positive = 30
+    backup_retention_days: Days = 30
     backup_retention_min_keep: Positive = 7
-    backup_max_age_hours: Positive = 25
+    backup_max_age_hours: Hours = 25
 
     backup_retry_delay_seconds: Positive = 60
     backup_run_timeout_minutes: Positive = 60
 
-    @model_validator(mode="after")
-    def _limits_in_order(self) -> Settings:
-        if self.backup_min_size_mb >= self.backup_max_size_mb:
-            raise ValueError(
-                f"BACKUP_MIN_SIZE_MB={self.backup_min_size_mb} is not below "
-                f"BACKUP_MAX_SIZE_MB={self.backup_max_size_mb}; expected the lower limit first"
-            )
-        return self
+    @field_validator("backup_max_size_mb")
+    @classmethod
+    def _limits_in_order(cls, value: int, info: ValidationInfo) -> int:
+        lower = info.data.get("backup_min_size_mb")
+        if lower is not None and lower >= value:
+            raise ValueError(f"BACKUP_MIN_SIZE_MB={lower} is not below BACKUP_MAX_SIZE_MB={value}")
+        return value
 
     @property
     def scope_file(self) -> Path:

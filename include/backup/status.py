@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 
 from include.backup.durable import write_atomically
@@ -30,16 +30,19 @@ def update_status(sidecar: Sidecar, backup_dir: Path) -> bool:
         return False
     size_mb = sidecar.archive_bytes // BYTES_PER_MB
     write_atomically(backup_dir / LAST_SIZE_FILE, f"{size_mb}\n".encode())
-    write_atomically(backup_dir / LAST_SUCCESS_FILE, f"{sidecar.snapshot_at.isoformat()}\n".encode())
+    write_atomically(
+        backup_dir / LAST_SUCCESS_FILE, f"{sidecar.snapshot_at.astimezone(timezone.utc).isoformat()}\n".encode()
+    )
     return True
 
 
 def read_last_success(backup_dir: Path) -> datetime | None:
     """Return the recorded time of the last success, aware; None if there is none or it cannot be read."""
     try:
-        return datetime.fromisoformat((backup_dir / LAST_SUCCESS_FILE).read_text().strip().replace("Z", "+00:00"))
+        moment = datetime.fromisoformat((backup_dir / LAST_SUCCESS_FILE).read_text().strip().replace("Z", "+00:00"))
     except (OSError, ValueError):
         return None
+    return moment if moment.tzinfo else None
 
 
 def size_warning(archive_bytes: int, *, min_mb: int, max_mb: int) -> str | None:

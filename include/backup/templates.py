@@ -16,7 +16,7 @@ FOLDER = Path(__file__).resolve().parent.parent / "templates"
 def size_text(size_bytes: float) -> str:
     """Return a size as people read it, for example `4.6 MB` (of 1,048,576 bytes)."""
     for unit in ("bytes", "KB", "MB"):
-        if size_bytes < 1024:  # noqa: PLR2004 - the step between the units
+        if round(size_bytes, 1) < 1024:  # noqa: PLR2004 - the step between the units
             return f"{size_bytes:,.0f} bytes" if unit == "bytes" else f"{size_bytes:,.1f} {unit}"
         size_bytes /= 1024
     return f"{size_bytes:,.1f} GB"

@@ -1,0 +1,187 @@
+"""Archives, tables and sidecars made by hand, for the tests of the core."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import settings
+
+from include.backup.archive import compress_archive
+from include.backup.gzip_part import GzipPart, PartRecord
+from include.backup.manifest import (
+    FileKind,
+    Manifest,
+    RunRecord,
+    ServerRecord,
+    Sidecar,
+    TableRecord,
+    WindowRecord,
+    archive_name,
+)
+
+# A slow machine is no failure.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
+
+SNAPSHOT_AT = datetime(2026, 11, 20, 2, 0, 4, tzinfo=timezone.utc)
+CUT_OFF = datetime(2026, 8, 20, tzinfo=timezone.utc)
+
+USER_ROWS = b"1\tAda\n2\tsaid \\\\. and\\tleft\\n\n3\t\\N\n"
+PURCHASES = b'id,note\n1,"two\n\\.\nlines, ""quoted"""\n2,\n3,""\n'
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file to be put into an archive."""
+
+    name: str
+    content: bytes
+    kind: FileKind
+    mode: int = 0o600
+
+
+@dataclass(frozen=True)
+class BuiltArchive:
+    """An archive made of parts, and everything that was said about it."""
+
+    path: Path
+    manifest: Manifest
+    parts: tuple[PartRecord, ...]
+    contents: dict[str, bytes]
+
+
+MEMBERS = (
+    Member("BACKUP_INFO.txt", b"what, when, from where\n", "information"),
+    Member("restore.sql", b"\\i schema.sql\n", "schema"),
+    Member("schema.sql", b"CREATE TABLE users (id int, name text);\n", "schema"),
+    Member(
+        "users.sql",
+        b'-- users\n\nCOPY "public"."users" ("id", "name") FROM stdin;\n' + USER_ROWS + b"\\.\n"
+        b'\nCOPY "public"."roles" ("id", "name") FROM stdin;\n\\.\n',
+        "rows",
+    ),
+    Member("purchases.csv", PURCHASES, "rows"),
+    Member("sequences.sql", b"", "sequences"),
+    Member("constraints.sql", b"-- keys\n", "constraints"),
+    Member("nginx.prod.conf", b"x" * 512, "configuration", 0o644),
+    Member("ssl/key.pem", b"KEY " * 700, "configuration", 0o400),
+)
+
+
+def make_table(name: str, file: str, columns: Sequence[str], **facts: Any) -> TableRecord:
+    """Return a table's record; `content` gives its size and SHA-256, `windowed` a window."""
+    content = facts.pop("content", b"")
+    window = WindowRecord(column="created_at", months=3, since=CUT_OFF) if facts.pop("windowed", False) else None
+    values: dict[str, Any] = {
+        "schema": "public",
+        "rows": 0,
+        "rows_by_reference": 0,
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+    return TableRecord(name=name, file=file, columns=tuple(columns), window=window, **(values | facts))
+
+
+TABLES = (
+    make_table("users", "users.sql", ("id", "name"), rows=3, content=USER_ROWS),
+    make_table("roles", "users.sql", ("id", "name")),
+    make_table("purchases", "purchases.csv", ("id", "note"), rows=3, content=PURCHASES, windowed=True),
+)
+
+
+def make_manifest(**changes: Any) -> Manifest:
+    """Return a manifest of nothing, with the changes."""
+    values: dict[str, Any] = {
+        "format_version": 1,
+        "archive": archive_name(changes.get("snapshot_at", SNAPSHOT_AT)),
+        "run": RunRecord(run_id="manual__1", kind="manual", stands_for=SNAPSHOT_AT, reason=""),
+        "snapshot_at": SNAPSHOT_AT,
+        "cut_off": CUT_OFF,
+        "server": ServerRecord(version="18.0", database="shop", encoding="UTF8", collate="C", ctype="C"),
+        "clients": {"psql": "18.0", "pg_dump": "18.0"},
+        "tables": (),
+        "files": (),
+        "sequences": (),
+        "left_out": ("sessions",),
+        "warnings": (),
+    }
+    return Manifest(**(values | changes))
+
+
+@dataclass
+class ArchiveBuilder:
+    """Builds archives in a folder of its own, each from its own parts; by default of the members and tables above."""
+
+    members: ClassVar[tuple[Member, ...]] = MEMBERS
+    tables: ClassVar[tuple[TableRecord, ...]] = TABLES
+    member: ClassVar[type[Member]] = Member
+
+    folder: Path
+    built: list[BuiltArchive] = field(default_factory=list)
+
+    def build(
+        self,
+        members: Sequence[Member] = MEMBERS,
+        tables: Sequence[TableRecord] = TABLES,
+        *,
+        change_files: Callable[[PartRecord], PartRecord] = lambda part: part,
+        **changes: Any,
+    ) -> BuiltArchive:
+        """Return an archive whose MANIFEST.json is the manifest with the changes."""
+        workspace = self.folder / f"workspace_{len(self.built)}"
+        workspace.mkdir()
+        parts = [self._part(workspace, member) for member in members]
+        files = tuple(change_files(part).file_record for part in parts)
+        manifest = make_manifest(**({"files": files, "tables": tuple(tables)} | changes))
+        text = manifest.model_dump_json(indent=1, by_alias=True).encode()
+        parts.insert(1, self._part(workspace, Member("MANIFEST.json", text, "information")))
+        contents = {member.name: member.content for member in members} | {"MANIFEST.json": text}
+        path = compress_archive(workspace, [(workspace, parts)], modified_at=manifest.snapshot_at)
+        self.built.append(BuiltArchive(path, manifest, tuple(parts), contents))
+        return self.built[-1]
+
+    @staticmethod
+    def _part(folder: Path, member: Member) -> PartRecord:
+        with GzipPart(folder, member.name, mode=member.mode) as part:
+            part.write(member.content)
+        return part.record(member.kind)
+
+
+@pytest.fixture
+def builder(tmp_path: Path) -> ArchiveBuilder:
+    """Return a builder of archives."""
+    return ArchiveBuilder(tmp_path)
+
+
+@pytest.fixture
+def built(builder: ArchiveBuilder) -> BuiltArchive:
+    """Return a sound archive, not yet verified."""
+    return builder.build()
+
+
+MakeTable = Callable[..., TableRecord]
+MakeSidecar = Callable[..., Sidecar]
+
+
+@pytest.fixture(scope="session")
+def table() -> MakeTable:
+    """Return the maker of tables' records."""
+    return make_table
+
+
+@pytest.fixture(scope="session")
+def sidecar() -> MakeSidecar:
+    """Return a maker of sidecars; its keywords replace what the manifest says."""
+
+    def make(**changes: Any) -> Sidecar:
+        facts = {key: changes.pop(key) for key in ("archive_bytes", "archive_sha256") if key in changes}
+        values = {"archive_bytes": 5 << 20, "archive_sha256": "5f" * 32} | facts
+        return Sidecar(**make_manifest(**changes).model_dump(by_alias=True), **values)
+
+    return make

@@ -1,0 +1,250 @@
+"""The settings: defaults, and one clear line for everything that is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from include.backup.errors import SettingsError
+from include.backup.settings import PACKAGED_SCOPE_FILE, Settings, load_settings
+
+REQUIRED = {"ADMIN_EMAILS": "admin@example.com"}
+DEFAULTS = {
+    "postgres_host": "localhost",
+    "postgres_port": 5432,
+    "postgres_db": "smart_ai_hub",
+    "postgres_user": None,
+    "postgres_password": None,
+    "smtp_host": None,
+    "smtp_port": 587,
+    "smtp_user": None,
+    "smtp_pass": None,
+    "smtp_from": None,
+    "admin_emails": ("admin@example.com",),
+    "backup_schedule": "0 2 * * *",
+    "backup_timezone": "UTC",
+    "backup_dir": Path("/backups"),
+    "backup_config_dir": Path("/config"),
+    "backup_scope_file": None,
+    "backup_window_months": 3,
+    "backup_parallel": 2,
+    "backup_min_size_mb": 1,
+    "backup_max_size_mb": 100,
+    "backup_attachment_max_mb": 25,
+    "backup_link_base_url": None,
+    "backup_retention_days": 30,
+    "backup_retention_min_keep": 7,
+    "backup_max_age_hours": 25,
+    "backup_retry_delay_seconds": 60,
+    "backup_run_timeout_minutes": 60,
+}
+
+# Variable, wrong value, and a piece of what is expected.
+WRONG = [
+    ("POSTGRES_PORT", "0", "greater than or equal to 1"),
+    ("POSTGRES_PORT", "65536", "less than or equal to 65535"),
+    ("POSTGRES_PORT", "five", "valid integer"),
+    ("SMTP_PORT", "587.5", "valid integer"),
+    ("SMTP_PORT", "-25", "greater than or equal to 1"),
+    ("SMTP_FROM", "nobody", "admin@example.com"),
+    ("SMTP_FROM", "Backup <backup@example.com>", "admin@example.com"),
+    ("ADMIN_EMAILS", "nobody", "admin@example.com"),
+    ("ADMIN_EMAILS", "a@example.com; b@example.com", "admin@example.com"),
+    ("ADMIN_EMAILS", "a@example.com\nBcc: b@example.com", "admin@example.com"),
+    ("ADMIN_EMAILS", " , ,", "at least one"),
+    ("BACKUP_SCHEDULE", "daily", "'0 2 * * *'"),
+    ("BACKUP_SCHEDULE", "@daily", "five fields"),
+    ("BACKUP_SCHEDULE", "0 2 * *", "five fields"),
+    ("BACKUP_SCHEDULE", "0 2 * * * *", "five fields"),
+    ("BACKUP_SCHEDULE", "60 2 * * *", "five fields"),
+    ("BACKUP_TIMEZONE", "Mars/Olympus", "'Asia/Bangkok'"),
+    ("BACKUP_TIMEZONE", "../../etc/passwd", "'Asia/Bangkok'"),
+    ("BACKUP_TIMEZONE", "/etc/localtime", "'Asia/Bangkok'"),
+    ("BACKUP_TIMEZONE", "Europe", "'Asia/Bangkok'"),
+    ("BACKUP_DIR", "backups", "absolute path"),
+    ("BACKUP_DIR", "~/backups", "absolute path"),
+    ("BACKUP_CONFIG_DIR", "./config", "absolute path"),
+    ("BACKUP_SCOPE_FILE", "scope.yaml", "absolute path"),
+    ("BACKUP_WINDOW_MONTHS", "0", "greater than or equal to 1"),
+    ("BACKUP_PARALLEL", "0", "greater than or equal to 1"),
+    ("BACKUP_PARALLEL", "17", "less than or equal to 16"),
+    ("BACKUP_MIN_SIZE_MB", "-1", "greater than or equal to 0"),
+    ("BACKUP_MAX_SIZE_MB", "0", "greater than or equal to 1"),
+    ("BACKUP_ATTACHMENT_MAX_MB", "-1", "greater than or equal to 0"),
+    ("BACKUP_LINK_BASE_URL", "airflow.example.com", "'https://airflow.example.com'"),
+    ("BACKUP_LINK_BASE_URL", "ftp://example.com", "'https://airflow.example.com'"),
+    ("BACKUP_LINK_BASE_URL", "javascript:alert(1)", "'https://airflow.example.com'"),
+    ("BACKUP_LINK_BASE_URL", "https://two words", "'https://airflow.example.com'"),
+    ("BACKUP_RETENTION_DAYS", "0", "greater than or equal to 1"),
+    ("BACKUP_RETENTION_MIN_KEEP", "0", "greater than or equal to 1"),
+    ("BACKUP_MAX_AGE_HOURS", "0", "greater than or equal to 1"),
+    ("BACKUP_RETRY_DELAY_SECONDS", "0", "greater than or equal to 1"),
+    ("BACKUP_RUN_TIMEOUT_MINUTES", "0", "greater than or equal to 1"),
+]
+
+# Values that can be read, and with which a later step could only fail.
+USELESS = [
+    ("ADMIN_EMAILS", "ผู้ดูแล@example.com"),  # without SMTPUTF8 such an address cannot be sent to
+    ("ADMIN_EMAILS", "admin@example.com\x1b"),
+    ("BACKUP_LINK_BASE_URL", "https://example.com?tenant=1"),  # a path is put behind it
+    ("BACKUP_WINDOW_MONTHS", "99999"),  # before the year 1
+    ("BACKUP_RETENTION_DAYS", "99999999999"),  # more than a timedelta holds
+    ("BACKUP_MAX_AGE_HOURS", "99999999999999"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+        monkeypatch.delenv(name, raising=False)
+
+
+def load(monkeypatch: pytest.MonkeyPatch, variables: Mapping[str, str]) -> Settings:
+    for name, value in {**REQUIRED, **variables}.items():
+        monkeypatch.setenv(name, value)
+    return load_settings()
+
+
+def refusal(monkeypatch: pytest.MonkeyPatch, variables: Mapping[str, str]) -> str:
+    with pytest.raises(SettingsError) as caught:
+        load(monkeypatch, variables)
+    message = str(caught.value)
+    assert message.splitlines() == [message]
+    return message
+
+
+def test_settings_only_required_set_have_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every other setting has the default of the specification, and none is missing from this table."""
+    assert load(monkeypatch, {}).model_dump() == DEFAULTS
+
+
+def test_settings_nothing_set_names_the_required_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ADMIN_EMAILS has no default: the message says that it is not set."""
+    with pytest.raises(SettingsError, match=r"ADMIN_EMAILS is not set; expected"):
+        load_settings()
+
+
+@pytest.mark.parametrize(("variable", "value", "expected"), WRONG)
+def test_settings_wrong_value_named_with_expectation(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, expected: str
+) -> None:
+    """One line names the variable, the value and what is expected."""
+    message = refusal(monkeypatch, {variable: value})
+    assert f"{variable}={value!r}" in message
+    assert expected in message
+
+
+@pytest.mark.parametrize(("variable", "value"), USELESS)
+def test_settings_value_that_cannot_work_refused(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
+    """A value with which a later step could only fail is refused at once."""
+    assert f"{variable}=" in refusal(monkeypatch, {variable: value})
+
+
+def test_settings_several_wrong_reported_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All wrong variables stand in one line, whatever their kind."""
+    wrong = {"POSTGRES_PORT": "x", "BACKUP_SCHEDULE": "y", "BACKUP_TIMEZONE": "z", "BACKUP_DIR": "w"}
+    message = refusal(monkeypatch, wrong)
+    assert [name for name in wrong if f"{name}='{wrong[name]}'" not in message] == []
+
+
+def test_settings_several_addresses_wrong_all_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of several addresses each wrong one is called wrong, not only the first."""
+    message = refusal(monkeypatch, {"ADMIN_EMAILS": "good@example.com,bad,worse"})
+    reason = message.partition(": ")[2].partition(": ")[2]
+    assert "'bad'" in reason
+    assert "'worse'" in reason
+    assert "'good@example.com'" not in reason
+
+
+@pytest.mark.parametrize("limits", [("100", "100"), ("101", "100")])
+def test_settings_limits_not_in_order_names_both(monkeypatch: pytest.MonkeyPatch, limits: tuple[str, str]) -> None:
+    """The lower limit must be below the upper one."""
+    message = refusal(monkeypatch, {"BACKUP_MIN_SIZE_MB": limits[0], "BACKUP_MAX_SIZE_MB": limits[1]})
+    assert f"BACKUP_MIN_SIZE_MB={limits[0]}" in message
+    assert f"BACKUP_MAX_SIZE_MB={limits[1]}" in message
+
+
+def test_settings_limits_and_others_wrong_reported_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Limits in the wrong order are reported beside other wrong values, not after these are mended."""
+    message = refusal(
+        monkeypatch, {"BACKUP_MIN_SIZE_MB": "9", "BACKUP_MAX_SIZE_MB": "5", "BACKUP_TIMEZONE": "Mars/Olympus"}
+    )
+    assert "BACKUP_TIMEZONE=" in message
+    assert "BACKUP_MAX_SIZE_MB=" in message
+
+
+def test_settings_secrets_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither an error nor the settings themselves show a password."""
+    secrets = {"POSTGRES_PASSWORD": "swordfish-1", "SMTP_PASS": "swordfish-2"}
+    settings = load(monkeypatch, secrets)
+    assert "swordfish" not in f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()}"
+    assert settings.smtp_pass is not None
+    assert settings.smtp_pass.get_secret_value() == "swordfish-2"
+    message = refusal(monkeypatch, {**secrets, "BACKUP_DIR": "x", "SMTP_PORT": "y", "ADMIN_EMAILS": "z"})
+    assert "swordfish" not in message
+
+
+def test_settings_error_hides_its_cause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library's own error, which shows all values, is not part of the trace."""
+    with pytest.raises(SettingsError) as caught:
+        load(monkeypatch, {"BACKUP_DIR": "x", "SMTP_PASS": "swordfish"})
+    assert caught.value.__suppress_context__
+    assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize("variable", [name for name in map(str.upper, DEFAULTS) if name != "ADMIN_EMAILS"])
+def test_settings_empty_variable_is_unset(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    """An empty variable, as a compose file makes it, leaves the default."""
+    assert load(monkeypatch, {variable: ""}).model_dump() == DEFAULTS
+
+
+def test_settings_required_empty_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty ADMIN_EMAILS is a missing one."""
+    assert "ADMIN_EMAILS is not set" in refusal(monkeypatch, {"ADMIN_EMAILS": ""})
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("a@example.com", ("a@example.com",)),
+        ("a@example.com,", ("a@example.com",)),
+        (" a@example.com ,, b@example.com , ", ("a@example.com", "b@example.com")),
+        ("b@example.com,a@example.com,b@example.com", ("b@example.com", "a@example.com")),
+        ("a@example.com,\nb@example.com\n", ("a@example.com", "b@example.com")),
+    ],
+)
+def test_admin_emails_loosely_written_read(
+    monkeypatch: pytest.MonkeyPatch, value: str, expected: tuple[str, ...]
+) -> None:
+    """Spaces, line ends, trailing commas and doubles do no harm; the order stays."""
+    assert load(monkeypatch, {"ADMIN_EMAILS": value}).admin_emails == expected
+
+
+def test_link_base_trailing_slash_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path can be put behind the address whether it ended with a slash or not."""
+    settings = load(monkeypatch, {"BACKUP_LINK_BASE_URL": "https://airflow.example.com/base/"})
+    assert settings.backup_link_base_url == "https://airflow.example.com/base"
+
+
+def test_scope_file_set_or_packaged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """BACKUP_SCOPE_FILE replaces the packaged scope, which exists."""
+    assert load(monkeypatch, {}).scope_file == PACKAGED_SCOPE_FILE
+    assert PACKAGED_SCOPE_FILE.is_file()
+    assert load(monkeypatch, {"BACKUP_SCOPE_FILE": "/etc/scope.yaml"}).scope_file == Path("/etc/scope.yaml")
+
+
+def test_settings_assignment_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings never change while a run lasts."""
+    settings: Any = load(monkeypatch, {})
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.backup_dir = Path("/elsewhere")
+
+
+def test_settings_unknown_variable_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other programs' variables are not this one's business."""
+    assert load(monkeypatch, {"BACKUP_COLOUR": "red"}).model_dump() == DEFAULTS
