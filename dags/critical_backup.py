@@ -8,7 +8,7 @@ in BACKUP_DIR, and every administrator gets it, or a link to it, by mail.
 |---|---|
 | make a backup now | **Trigger** (▶); say why in `reason`, and turn `deliver_mail` off if nobody shall get a mail |
 | know why a run failed | open its red task, tab *Logs*; the last line says what was seen, what was expected, what to do |
-| try again after mending the cause | **Clear** the red task with *downstream* |
+| try again after mending the cause | **Clear** the red task with *downstream*; alone, it would not change the run's state, which is that of the last task |
 | make a new archive for an old run | **Clear** `create_workspace` with *downstream*: a new archive, no old one is touched |
 | make up for missed nights | **Trigger → Backfill**, or `airflow backfill create --dag-id critical_backup --from-date 2026-11-17 --to-date 2026-11-20`; a date means 00:00, so the last night needs the day after it |
 | stop backups for a while | pause the DAG |

@@ -140,6 +140,7 @@ _OPTIONS = " ".join(f"-c {name}={value}" for name, value in SESSION_SETTINGS.ite
 
 def _last_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line for line in lines if not line.startswith("Is the server running")] or lines  # libpq's hint
     return re.sub(r"^.*?(FATAL|ERROR):\s*", "", lines[-1]) if lines else "no reason given"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
-from croniter import croniter
+from croniter import CroniterBadDateError, croniter
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -23,6 +23,10 @@ _ADDRESS = re.compile(r"[!#-+\--;=?A-Z\[-~]+@[A-Za-z0-9.-]+")
 def _cron(value: str) -> str:
     if len(value.split()) != CRON_FIELDS or not croniter.is_valid(value):
         raise ValueError("not a cron expression; expected five fields, for example '0 2 * * *' (02:00 daily)")
+    try:
+        croniter(value).get_next()
+    except CroniterBadDateError:
+        raise ValueError("this time never comes; expected for example '0 2 * * *' (02:00 daily)") from None
     return value
 
 

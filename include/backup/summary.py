@@ -71,7 +71,8 @@ def write_summary(run: BackupRun, steps: Steps, folder: Path, *, timezone_name: 
         files=tuple(part.file_record for part in known),
         sequences=export.sequences,
         left_out=steps.left_out,
-        warnings=(*steps.warnings, *export.warnings, *steps.configuration.warnings),
+        # Two steps may have seen the same missing file.
+        warnings=tuple(dict.fromkeys((*steps.warnings, *export.warnings, *steps.configuration.warnings))),
     )
     values = {
         "manifest": draft,

@@ -18,13 +18,13 @@ def connection_variables(environment: Mapping[str, str]) -> dict[str, str]:
     """
     database = {
         "conn_type": "postgres",
-        "host": environment.get("POSTGRES_HOST", "localhost"),
-        "port": int(environment.get("POSTGRES_PORT", "5432")),
-        "schema": environment.get("POSTGRES_DB", "smart_ai_hub"),
+        "host": environment.get("POSTGRES_HOST") or "localhost",
+        "port": int(environment.get("POSTGRES_PORT") or "5432"),
+        "schema": environment.get("POSTGRES_DB") or "smart_ai_hub",
         "login": environment.get("POSTGRES_USER", ""),
         "password": environment.get("POSTGRES_PASSWORD", ""),
     }
-    port = int(environment.get("SMTP_PORT", "587"))
+    port = int(environment.get("SMTP_PORT") or "587")
     implicit_tls = port == 465  # noqa: PLR2004 - SMTPS, RFC 8314
     mail: dict[str, Any] = {
         "conn_type": "smtp",

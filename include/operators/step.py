@@ -74,6 +74,11 @@ class Step:
         return dict(self.context["params"])
 
     @property
+    def delivers_mail(self) -> bool:
+        """Whether the administrators get a mail of this run."""
+        return bool(self.params.get("deliver_mail", True))
+
+    @property
     def backup_dir(self) -> Path:
         """BACKUP_DIR."""
         return self.settings.backup_dir

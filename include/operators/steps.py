@@ -28,7 +28,7 @@ from include.backup.summary import Steps, SummaryResult, write_summary
 from include.backup.templates import size_text
 from include.backup.verify import verify_archive
 from include.operators.connection_variables import SMTP_CONNECTION
-from include.operators.connections import source_database
+from include.operators.connections import require_mail_connection, source_database
 from include.operators.step import Step, errors_for_airflow
 
 if TYPE_CHECKING:
@@ -66,6 +66,11 @@ class CheckPrerequisites(BackupOperator):
     def run_step(self, step: Step) -> int:
         workspace = step.workspace
         findings = check_prerequisites(step.settings, source_database(), cut_off_for=step.cut_off)
+        try:
+            if step.delivers_mail:
+                require_mail_connection()
+        except BackupError as error:
+            findings.note(error)
         for hint in findings.hints:
             log.info("hint: %s", hint)
         for warning in findings.warnings:
@@ -209,7 +214,7 @@ def choose_delivery_task(**context: Any) -> str:
     """Spec step 9: return the id of the task that goes on: attachment, link, or no mail at all."""
     with errors_for_airflow():
         step = Step(context)  # type: ignore[arg-type]
-        if not step.params.get("deliver_mail", True):
+        if not step.delivers_mail:
             log.info("no mail: deliver_mail is off for this run")
             return "update_status"
         _, sidecar = step.archive
@@ -234,6 +239,7 @@ class EmailBackup(BackupOperator):
             run_url=step.run_url,
             zone=ZoneInfo(settings.backup_timezone),
         )
+        require_mail_connection()
         hook = SmtpHook(smtp_conn_id=SMTP_CONNECTION)
         try:
             hook.get_conn()

@@ -25,15 +25,13 @@ OTHERS = (
 
 # Each counts what was promised; none may be zero.
 PECULIARITIES = {
-    "uuid key": "SELECT count(*) FROM pg_attribute"
-    " WHERE attrelid = 'users'::regclass AND atttypid = 'uuid'::regtype",
+    "uuid key": "SELECT count(*) FROM pg_attribute WHERE attrelid = 'users'::regclass AND atttypid = 'uuid'::regtype",
     "identity always": "SELECT count(*) FROM pg_attribute WHERE attidentity = 'a'",
     "identity by default": "SELECT count(*) FROM pg_attribute WHERE attidentity = 'd'",
     "two enum types": "SELECT count(DISTINCT enumtypid) / 2 FROM pg_enum",
     "domain": "SELECT count(*) FROM pg_type WHERE typtype = 'd' AND typnamespace = 'public'::regnamespace",
     "json null": "SELECT count(*) FROM system_settings WHERE value = 'null'",
-    "nested json": "SELECT count(*) FROM user_profiles"
-    " WHERE preferences #>> '{notify,quiet}' LIKE '%\"dinner\"%'",
+    "nested json": "SELECT count(*) FROM user_profiles WHERE preferences #>> '{notify,quiet}' LIKE '%\"dinner\"%'",
     "array with null, quote, comma": "SELECT count(*) FROM user_profiles"
     " WHERE interests = ARRAY['say \"please\"', 'a, b', NULL, '']",
     "bytea": "SELECT count(avatar_digest) FROM user_profiles WHERE octet_length(avatar_digest) = 20",
@@ -48,10 +46,8 @@ PECULIARITIES = {
     "emoji": "SELECT count(*) FROM transfers WHERE message LIKE '%🙏%'",
     "NULL beside empty": "SELECT count(*) FILTER (WHERE phone IS NULL) * count(*) FILTER (WHERE phone = '')"
     " * count(*) FILTER (WHERE phone > '') FROM users",
-    "generated column": "SELECT count(*) FROM users"
-    " WHERE email_domain = 'example.net' AND email LIKE '%Example.net'",
-    "circle": "SELECT count(*)"
-    " FROM users JOIN organizations o ON organization_id = o.id AND owner_id = users.id",
+    "generated column": "SELECT count(*) FROM users WHERE email_domain = 'example.net' AND email LIKE '%Example.net'",
+    "circle": "SELECT count(*) FROM users JOIN organizations o ON organization_id = o.id AND owner_id = users.id",
     "time is NULL in a windowed table": "SELECT count(*) FROM transfers WHERE created_at IS NULL",
     "refund of an old purchase": "SELECT count(*) FROM purchases r JOIN purchases p ON r.refund_of = p.id"
     f" WHERE r.created_at >= {CUT_OFF} AND p.created_at < {CUT_OFF}",
@@ -62,8 +58,7 @@ PECULIARITIES = {
     " FROM point_transactions t JOIN purchases p ON purchase_id = p.id"
     f" WHERE t.created_at >= {CUT_OFF} AND p.created_at < {CUT_OFF}",
     "two years": f"SELECT count(*) FROM purchases WHERE created_at < {CUT_OFF} - interval '18 months'",
-    "check constraint": "SELECT count(*) FROM pg_constraint"
-    " WHERE contype = 'c' AND conrelid = 'referrals'::regclass",
+    "check constraint": "SELECT count(*) FROM pg_constraint WHERE contype = 'c' AND conrelid = 'referrals'::regclass",
     "partial index": "SELECT count(*) FROM pg_index WHERE indpred IS NOT NULL AND NOT indisunique",
     "unique expression index": "SELECT count(*) FROM pg_index WHERE indexprs IS NOT NULL AND indisunique",
     "trigger": "SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal",
@@ -163,9 +158,7 @@ def test_sample_empty_search_path_triggers_work(connection: psycopg.Connection) 
     """A change of a user's status writes the time and an audit row though no schema is on the path."""
     connection.execute("SET search_path = ''")
     before = _count(connection, "public.audit_logs")
-    closed = connection.execute(
-        "UPDATE public.users SET status = 'closed' WHERE status = 'suspended'"
-    ).rowcount
+    closed = connection.execute("UPDATE public.users SET status = 'closed' WHERE status = 'suspended'").rowcount
     assert closed > 0
     assert _count(connection, "public.users WHERE updated_at = now()") == closed
     assert _count(connection, "public.audit_logs") - before == closed
@@ -174,8 +167,7 @@ def test_sample_empty_search_path_triggers_work(connection: psycopg.Connection) 
 def test_sample_new_row_gets_the_next_identity(connection: psycopg.Connection) -> None:
     """The sequences continue after the loaded keys."""
     row = connection.execute(
-        "INSERT INTO roles (code, name) VALUES ('auditor', 'Auditor')"
-        " RETURNING id = (SELECT max(id) + 1 FROM roles)"
+        "INSERT INTO roles (code, name) VALUES ('auditor', 'Auditor') RETURNING id = (SELECT max(id) + 1 FROM roles)"
     ).fetchone()
     assert row == (True,)
 
