@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import smtplib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import cast
+
+from airflow.providers.smtp.hooks.smtp import SmtpHook
 from airflow.sdk import BaseHook, Connection
 
 from include.backup.database import Database
+from include.backup.delivery import explain
 from include.backup.errors import PrerequisiteError
 from include.operators.connection_variables import DATABASE_CONNECTION, SMTP_CONNECTION
 
@@ -45,6 +52,31 @@ def require_mail_connection() -> None:
             f"the Airflow connection {SMTP_CONNECTION} has no host; expected the mail server's name: set it in "
             "Admin → Connections, or SMTP_HOST where the connection is made from variables"
         )
+
+
+@contextmanager
+def mail_server() -> Iterator[tuple[smtplib.SMTP, str | None]]:
+    """
+    Connect and log in to the mail server of `smtp_default`, by the provider's hook: TLS, verified.
+
+    Yields:
+        The client, and the connection's `from_email` if it has one.
+
+    Raises:
+        PrerequisiteError: If the connection is missing or has no host.
+        TemporaryError, DeliveryError: If the server cannot be reached, or does not take the login.
+    """
+    require_mail_connection()
+    hook = SmtpHook(smtp_conn_id=SMTP_CONNECTION)
+    try:
+        try:
+            hook.get_conn()
+        except Exception as error:
+            raise explain(error) from error
+        yield cast("smtplib.SMTP", hook._smtp_client), hook.from_email  # noqa: SLF001 - it has no public name
+    finally:
+        if hook._smtp_client is not None:  # noqa: SLF001
+            hook._smtp_client.close()  # noqa: SLF001
 
 
 def _connection(name: str) -> Connection:

@@ -7,14 +7,13 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from airflow.providers.smtp.hooks.smtp import SmtpHook
 from airflow.sdk import BaseOperator
 
 from include.backup.archive import PARTIAL_ARCHIVE, compress_archive, publish
 from include.backup.catalog import Catalog
 from include.backup.clients import find_clients
 from include.backup.configuration import ConfigurationResult, copy_configuration
-from include.backup.delivery import Letter, build_message, choose_delivery, explain, send
+from include.backup.delivery import Letter, build_message, choose_delivery, send
 from include.backup.errors import BackupError, MissingStepError
 from include.backup.export import Export, ExportResult
 from include.backup.manifest import load_step, save_step
@@ -27,8 +26,7 @@ from include.backup.status import size_warning, update_status
 from include.backup.summary import Steps, SummaryResult, write_summary
 from include.backup.templates import size_text
 from include.backup.verify import verify_archive
-from include.operators.connection_variables import SMTP_CONNECTION
-from include.operators.connections import require_mail_connection, source_database
+from include.operators.connections import mail_server, require_mail_connection, source_database
 from include.operators.step import Step, errors_for_airflow
 
 if TYPE_CHECKING:
@@ -239,16 +237,10 @@ class EmailBackup(BackupOperator):
             run_url=step.run_url,
             zone=ZoneInfo(settings.backup_timezone),
         )
-        require_mail_connection()
-        hook = SmtpHook(smtp_conn_id=SMTP_CONNECTION)
-        try:
-            hook.get_conn()
-        except Exception as error:
-            raise explain(error) from error
-        with hook:
-            sender = hook.from_email or settings.smtp_from or settings.admin_emails[0]
+        with mail_server() as (client, from_email):
+            sender = from_email or settings.smtp_from or settings.admin_emails[0]
             message = build_message(letter, sender=sender, recipients=settings.admin_emails)
-            refused = send(hook._smtp_client, message, sender=sender, recipients=settings.admin_emails)  # type: ignore[arg-type]  # noqa: SLF001
+            refused = send(client, message, sender=sender, recipients=settings.admin_emails)
         for recipient, words in refused.items():
             log.warning("%s did not get the mail: %s", recipient, words)
         return refused
