@@ -26,7 +26,7 @@ from include.backup.run import BackupRun, create_workspace, cut_off, utc_now
 from include.backup.scope import Scope, load_scope
 from include.backup.selection import Selection, require_tables, select_rows
 from include.backup.settings import PACKAGED_SCOPE_FILE
-from include.backup.summary import Steps, write_summary
+from include.backup.summary import SummaryInput, write_summary
 from include.backup.verify import verify_archive
 from include.demo.embedded_postgres import EmbeddedPostgres
 from include.demo.sample import load_sample, write_sample_configuration
@@ -82,8 +82,8 @@ class Pipeline:
             partial(self.plan_for, run.stands_for), cut_off=cut_off(run.stands_for, self.months, "UTC")
         )
         configuration = copy_configuration(self.scope, self.config_dir, folders[2])
-        steps = Steps(export, configuration, (), self.scope.exclude)
-        summary = write_summary(run, steps, folders[0], timezone_name="UTC")
+        steps = SummaryInput(export, configuration, ())
+        summary = write_summary(run, steps, folders[0], timezone_name="UTC", configuration_dir=self.config_dir)
         parts = [summary.parts, export.parts, configuration.parts]
         unverified = compress_archive(workspace, list(zip(folders, parts, strict=True)), modified_at=export.snapshot_at)
         verified = verify_archive(unverified, summary.manifest)

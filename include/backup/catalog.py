@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg
 
+from include.backup.manifest import ServerRecord
 from include.backup.names import QualifiedName
 
 Session = psycopg.Connection[Any]
@@ -32,7 +33,7 @@ _TABLES = f"""
        AND {_USER_SCHEMA} AND NOT {_OF_EXTENSION}"""
 
 _COLUMNS = """
-    SELECT attrelid, attname, format_type(atttypid, NULL), attgenerated <> ''
+    SELECT attrelid, attname, format_type(atttypid, NULL), attgenerated <> '', format_type(atttypid, atttypmod)
       FROM pg_attribute WHERE attrelid = ANY(%s) AND attnum > 0 AND NOT attisdropped
      ORDER BY attrelid, attnum"""
 
@@ -63,34 +64,21 @@ _SEQUENCES = f"""
 
 _SERVER = """
     SELECT current_setting('server_version_num')::int, current_setting('server_version'),
-           current_database(), pg_encoding_to_char(encoding), datcollate, datctype
-      FROM pg_database WHERE datname = current_database()"""
-
-
-@dataclass(frozen=True)
-class Server:
-    """The server and the database's own settings that a restore has to repeat."""
-
-    version_number: int
-    version: str
-    database: str
-    encoding: str
-    collate: str
-    ctype: str
-
-    @property
-    def major(self) -> int:
-        """The major version, for example 18."""
-        return self.version_number // 10000
+           current_database(), pg_encoding_to_char(encoding), datcollate, datctype,
+           -- Since PostgreSQL 15; the locale's column had another name before 17.
+           coalesce(to_jsonb(d) ->> 'datlocprovider', 'c'),
+           coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale')
+      FROM pg_database d WHERE datname = current_database()"""
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column; a generated one is computed on load and never exported."""
+    """A column; a generated one is computed on load and never exported. `sql_type` is for CREATE TABLE."""
 
     name: str
     type: str
     generated: bool
+    sql_type: str
 
 
 @dataclass(frozen=True)
@@ -109,6 +97,11 @@ class Table:
     def exported_columns(self) -> tuple[str, ...]:
         """The columns that are exported, in the table's order."""
         return tuple(column.name for column in self.columns if not column.generated)
+
+    @property
+    def exported_types(self) -> tuple[str, ...]:
+        """The types of the exported columns, as CREATE TABLE wants them."""
+        return tuple(column.sql_type for column in self.columns if not column.generated)
 
     def column(self, name: str) -> Column | None:
         """Return the column of that name, if there is one."""
@@ -139,17 +132,18 @@ class SequenceName:
 class Catalog:
     """All of it, as one session sees it."""
 
-    server: Server
+    server: ServerRecord
     tables: Mapping[QualifiedName, Table]
     foreign_keys: tuple[ForeignKey, ...]
     sequences: tuple[SequenceName, ...]
 
 
-def read_server(session: Session) -> Server:
-    """Return the server's version and the database's encoding and locale."""
+def _read_server(session: Session) -> ServerRecord:
+    """Return where the session is connected to, and what a new database would have to be created with."""
     row = session.execute(_SERVER).fetchone()
     assert row is not None  # noqa: S101 - one's own database always exists
-    return Server(*row)
+    names = ["version_number", "version", "database", "encoding", "collate", "ctype", "locale_provider", "locale"]
+    return ServerRecord(host=session.info.host, port=session.info.port, **dict(zip(names, row, strict=True)))
 
 
 def read_catalog(session: Session) -> Catalog:
@@ -178,7 +172,7 @@ def read_catalog(session: Session) -> Catalog:
     sequences = tuple(
         SequenceName(QualifiedName(schema, name), readable) for schema, name, readable in session.execute(_SEQUENCES)
     )
-    return Catalog(read_server(session), tables, foreign_keys, sequences)
+    return Catalog(_read_server(session), tables, foreign_keys, sequences)
 
 
 def _by_table(rows: Sequence[Sequence[Any]]) -> dict[int, list[Sequence[Any]]]:

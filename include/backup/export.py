@@ -19,13 +19,13 @@ from include.backup.catalog import Catalog, Session, read_catalog
 from include.backup.clients import Clients
 from include.backup.database import Database, explain
 from include.backup.errors import BackupError, TemporaryError
-from include.backup.gzip_part import GzipPart, PartRecord
+from include.backup.gzip_part import GzipPart, PartRecord, Section
 from include.backup.manifest import Record, SequenceRecord, ServerRecord, TableRecord, WindowRecord
-from include.backup.names import QualifiedName, quote_literal
+from include.backup.names import quote_literal
 from include.backup.progress import Progress
 from include.backup.references import take_along
 from include.backup.run import utc_now
-from include.backup.selection import Selection
+from include.backup.selection import Selection, by_name
 from include.backup.streams import DumpHeader, EndMarker, Streams
 
 log = logging.getLogger(__name__)
@@ -58,6 +58,7 @@ class ExportResult(Record):
     tables: tuple[TableRecord, ...]
     parts: tuple[PartRecord, ...]
     sequences: tuple[SequenceRecord, ...]
+    left_out: tuple[str, ...]
     warnings: tuple[str, ...]
 
 
@@ -152,15 +153,15 @@ class Export:
         # The archive is named by the second of its snapshot: the next export may only begin in another one.
         while utc_now() <= snapshot_at:
             time.sleep(0.05)
-        server = catalog.server
         return ExportResult(
             snapshot_at=snapshot_at,
             cut_off=cut_off,
-            server=ServerRecord(**{name: getattr(server, name) for name in ServerRecord.model_fields}),
+            server=catalog.server,
             clients={"pg_dump": self._clients.version, "psql": self._clients.version},
             tables=tuple(tables),
             parts=parts,
             sequences=sequences,
+            left_out=tuple(sorted(str(name) for name in catalog.tables.keys() - by_name(selections).keys())),
             warnings=tuple(self._warnings),
         )
 
@@ -250,7 +251,7 @@ class Export:
             *["-X", "-q", "-w", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=verbose", "-f", "-"],
         ]
         answer = self._streams.run(arguments, script, take, doing=f"exporting {name}")
-        section_bytes, sha256 = part.end_section()
+        section = part.end_section()
         if framed:
             part.write(b"\\.\n")
         elif end_marker.found:
@@ -258,7 +259,7 @@ class Export:
                 f"{part.name} has a value with a line that is only \\. in it, which PostgreSQL before 18 takes for the "
                 "end of the file: restore this backup with psql and a server of version 18 or newer"
             )
-        return _table_record(selection, rows=_row_count(answer, name), size=section_bytes, sha256=sha256)
+        return _table_record(selection, rows=_row_count(answer, name), section=section)
 
     def _write_sequences(self, sequences: tuple[SequenceRecord, ...]) -> PartRecord:
         with GzipPart(self._folder, "sequences.sql") as part:
@@ -270,21 +271,24 @@ class Export:
 
 def sequence_statement(sequence: SequenceRecord) -> str:
     """Return the SQL statement that puts a sequence where it stood."""
-    name = quote_literal(QualifiedName(sequence.schema_name, sequence.name).sql)
+    name = quote_literal(sequence.qualified.sql)
     return f"SELECT pg_catalog.setval({name}, {sequence.last_value}, {str(sequence.is_called).lower()});"
 
 
-def _table_record(selection: Selection, *, rows: int, size: int, sha256: str) -> TableRecord:
+def _table_record(selection: Selection, *, rows: int, section: Section) -> TableRecord:
     window = selection.window
     return TableRecord(
         schema=selection.table.name.schema,
         name=selection.table.name.name,
         file=selection.file,
+        partitioned=selection.table.partitioned,
         columns=selection.table.exported_columns,
+        types=selection.table.exported_types,
         rows=rows,
         rows_by_reference=selection.rows_by_reference,
-        bytes=size,
-        sha256=sha256,
+        offset=section.offset,
+        bytes=section.bytes,
+        sha256=section.sha256,
         window=WindowRecord(**dataclasses.asdict(window)) if window else None,
     )
 

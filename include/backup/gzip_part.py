@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -28,6 +29,15 @@ class PartRecord(FileRecord):
     def file_record(self) -> FileRecord:
         """What the manifest says of it."""
         return FileRecord(**self.model_dump(exclude={"compressed_bytes"}))
+
+
+@dataclass(frozen=True)
+class Section:
+    """A stretch of a part, uncompressed."""
+
+    offset: int
+    bytes: int
+    sha256: str
 
 
 def part_path(folder: Path, name: str) -> Path:
@@ -82,10 +92,11 @@ class GzipPart:
         self._section_start = self._bytes
         self._in_section = True
 
-    def end_section(self) -> tuple[int, str]:
-        """Return bytes and SHA-256 of what was written since `begin_section`."""
+    def end_section(self) -> Section:
+        """Return where the section began, its bytes and its SHA-256."""
         self._in_section = False
-        return self._bytes - self._section_start, self._section_sha256.hexdigest()
+        size = self._bytes - self._section_start
+        return Section(self._section_start, size, self._section_sha256.hexdigest())
 
     def record(self, kind: FileKind) -> PartRecord:
         """Return what was written, once the part is closed."""

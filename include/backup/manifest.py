@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -12,7 +13,10 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from include.backup.durable import write_atomically
 from include.backup.errors import MissingStepError, VerificationError
+from include.backup.names import QualifiedName, quote, quote_literal
 from include.backup.run import Kind
+
+log = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
 MANIFEST_FILE = "MANIFEST.json"
@@ -26,9 +30,10 @@ FileKind = Literal["information", "schema", "rows", "sequences", "constraints", 
 
 
 class Record(BaseModel):
-    """A part of the manifest: frozen, and nothing that is not in the format."""
+    """A part of the manifest, or of what a step leaves for the next: frozen."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # A field that a later version added is no reason to lose sight of an archive.
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
 
 class RunRecord(Record):
@@ -43,11 +48,36 @@ class RunRecord(Record):
 class ServerRecord(Record):
     """Where the rows came from, and what a new database has to be created with."""
 
+    host: str
+    port: int
     version: str
+    version_number: int
     database: str
     encoding: str
     collate: str
     ctype: str
+    locale_provider: Literal["c", "i", "b"]
+    locale: str | None
+
+    @property
+    def major(self) -> int:
+        """The major version, for example 18."""
+        return self.version_number // 10000
+
+    @property
+    def create_options(self) -> str:
+        """
+        What CREATE DATABASE … TEMPLATE template0 needs to make a database like this one.
+
+        Source: https://www.postgresql.org/docs/current/sql-createdatabase.html
+        """
+        options = [f"ENCODING {quote_literal(self.encoding)}"]
+        options += [f"LC_COLLATE {quote_literal(self.collate)}", f"LC_CTYPE {quote_literal(self.ctype)}"]
+        if self.locale_provider == "i":
+            options += ["LOCALE_PROVIDER icu", f"ICU_LOCALE {quote_literal(self.locale or '')}"]
+        if self.locale_provider == "b":
+            options += ["LOCALE_PROVIDER builtin", f"BUILTIN_LOCALE {quote_literal(self.locale or '')}"]
+        return " ".join(options)
 
 
 class WindowRecord(Record):
@@ -59,17 +89,41 @@ class WindowRecord(Record):
 
 
 class TableRecord(Record):
-    """One table's rows: `bytes` and `sha256` are those of its COPY output."""
+    """One table's rows: `bytes` and `sha256` are those of its COPY output, which begins at `offset` in the file."""
 
     schema_name: str = Field(alias="schema")
     name: str
     file: str
+    partitioned: bool
     columns: tuple[str, ...]
+    types: tuple[str, ...]
     rows: Count
     rows_by_reference: Count
+    offset: Count
     bytes: Count
     sha256: Sha256
     window: WindowRecord | None
+
+    @property
+    def qualified(self) -> QualifiedName:
+        """The table's name."""
+        return QualifiedName(self.schema_name, self.name)
+
+    @property
+    def columns_sql(self) -> str:
+        """The exported columns, quoted, in order."""
+        return ", ".join(map(quote, self.columns))
+
+    @property
+    def source_sql(self) -> str:
+        """The table in a FROM clause, without the rows of tables that inherit from it."""
+        return self.qualified.sql if self.partitioned else f"ONLY {self.qualified.sql}"
+
+    @property
+    def copy_out_statement(self) -> str:
+        """COPY … TO STDOUT of the restored table: its bytes are those of the export."""
+        rows = f"(SELECT {self.columns_sql} FROM {self.source_sql})"
+        return f"COPY {rows} TO STDOUT" + (" WITH (FORMAT csv, HEADER)" if self.window else "")
 
 
 class FileRecord(Record):
@@ -90,6 +144,11 @@ class SequenceRecord(Record):
     last_value: int
     is_called: bool
 
+    @property
+    def qualified(self) -> QualifiedName:
+        """The sequence's name."""
+        return QualifiedName(self.schema_name, self.name)
+
 
 class Manifest(Record):
     """What is in an archive. Source: specs/011-automated-backup/data-model.md."""
@@ -101,11 +160,17 @@ class Manifest(Record):
     cut_off: AwareDatetime
     server: ServerRecord
     clients: dict[str, str]
+    configuration_dir: str
     tables: tuple[TableRecord, ...]
     files: tuple[FileRecord, ...]
     sequences: tuple[SequenceRecord, ...]
     left_out: tuple[str, ...]
     warnings: tuple[str, ...]
+
+    @property
+    def made_later(self) -> bool:
+        """Whether the rows are not those of the moment that the run stands for: a backfill, or a date in the past."""
+        return self.run.kind == "backfill" or self.snapshot_at - self.run.stands_for > timedelta(days=1)
 
     @property
     def rows(self) -> int:
@@ -162,8 +227,8 @@ def readable_archives(backup_dir: Path) -> Iterator[tuple[Path, Sidecar]]:
         if ARCHIVE_NAME.fullmatch(path.name) and path.is_file() and not path.is_symlink():
             try:
                 yield path, read_sidecar(path)
-            except VerificationError:
-                continue
+            except VerificationError as error:
+                log.warning("%s is passed over: %s", path.name, error)
 
 
 RecordT = TypeVar("RecordT", bound=BaseModel)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from operator import methodcaller
 
 from include.backup.manifest import TableRecord
-from include.backup.names import QualifiedName, quote
+from include.backup.names import quote
 
 END_OF_COPY = b"\\."
 
@@ -103,7 +103,7 @@ def _read_copy_block(waiting: list[bytes], lines: Iterator[list[bytes]], table: 
 
 def _skip_to_copy(waiting: list[bytes], lines: Iterator[list[bytes]], table: TableRecord) -> list[bytes]:
     columns = f" ({', '.join(map(quote, table.columns))})" if table.columns else ""
-    start = f"COPY {QualifiedName(table.schema_name, table.name).sql}{columns} FROM stdin;".encode()
+    start = f"COPY {table.qualified.sql}{columns} FROM stdin;".encode()
     batch = waiting
     while True:
         for number, line in enumerate(batch):
@@ -152,4 +152,4 @@ def _check_rows(rows: int, table: TableRecord) -> None:
 
 
 def _name(table: TableRecord) -> str:
-    return str(QualifiedName(table.schema_name, table.name))
+    return str(table.qualified)

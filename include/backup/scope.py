@@ -28,6 +28,8 @@ RESERVED_FILES = frozenset(
         "MANIFEST.json",
         "restore.sh",
         "restore.sql",
+        "finish.sql",
+        "SHA256SUMS",
         "schema.sql",
         "sequences.sql",
         "constraints.sql",
@@ -112,7 +114,7 @@ class Scope(_Part):
         return (*whole, *(window.table for window in self.windowed.values()))
 
     def excludes(self, table: QualifiedName) -> bool:
-        """Whether the table is left out on purpose."""
+        """Whether a table that is not taken is left out on purpose; `*` is everything else."""
         names = {str(table), f"{table.schema}.{table.name}"}
         return any(fnmatchcase(name, pattern) for name in names for pattern in self.exclude)
 

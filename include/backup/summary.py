@@ -1,8 +1,9 @@
-"""What the archive says of itself: MANIFEST.json for programs, BACKUP_INFO.txt and restore.sql for people."""
+"""What the archive says of itself: MANIFEST.json for programs, BACKUP_INFO.txt and restore.sh for people."""
 
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -14,18 +15,18 @@ from include.backup.manifest import (
     FORMAT_VERSION,
     INFO_FILE,
     MANIFEST_FILE,
-    FileKind,
+    FileRecord,
     Manifest,
     Record,
     RunRecord,
     TableRecord,
     archive_name,
 )
-from include.backup.names import QualifiedName, quote
+from include.backup.names import quote
 from include.backup.run import BackupRun
 from include.backup.templates import render
 
-RESTORE_FILE = "restore.sql"
+SUMS_FILE = "SHA256SUMS"
 
 
 class SummaryResult(Record):
@@ -36,74 +37,105 @@ class SummaryResult(Record):
 
 
 @dataclass(frozen=True)
-class Steps:
+class SummaryInput:
     """What the steps before have left."""
 
     export: ExportResult
     configuration: ConfigurationResult
     warnings: tuple[str, ...]
-    left_out: tuple[str, ...]
 
 
-def write_summary(run: BackupRun, steps: Steps, folder: Path, *, timezone_name: str) -> SummaryResult:
+def write_summary(
+    run: BackupRun, steps: SummaryInput, folder: Path, *, timezone_name: str, configuration_dir: Path
+) -> SummaryResult:
     """
-    Write BACKUP_INFO.txt, MANIFEST.json and restore.sql as parts into the folder.
+    Write BACKUP_INFO.txt, MANIFEST.json, SHA256SUMS and the restore scripts as parts into the folder.
 
     Args:
         run: Which run made the archive.
         steps: What is in it.
         folder: Must exist.
         timezone_name: BACKUP_TIMEZONE; the archive's name carries the snapshot's time in it.
+        configuration_dir: Where the configuration files came from.
     """
-    zone = ZoneInfo(timezone_name)
     export = steps.export
-    restore = _write(folder, RESTORE_FILE, render("restore.sql.j2", _restore_values(export)), "schema")
-    known = (restore, *export.parts, *steps.configuration.parts)
     draft = Manifest(
         format_version=FORMAT_VERSION,
-        archive=archive_name(export.snapshot_at.astimezone(zone)),
+        archive=archive_name(export.snapshot_at.astimezone(ZoneInfo(timezone_name))),
         run=RunRecord(run_id=run.run_id, kind=run.kind, stands_for=run.stands_for, reason=run.reason),
         snapshot_at=export.snapshot_at,
         cut_off=export.cut_off,
         server=export.server,
         clients=export.clients,
+        configuration_dir=str(configuration_dir),
         tables=export.tables,
-        files=tuple(part.file_record for part in known),
+        files=tuple(part.file_record for part in (*export.parts, *steps.configuration.parts)),
         sequences=export.sequences,
-        left_out=steps.left_out,
+        left_out=export.left_out,
         # Two steps may have seen the same missing file.
         warnings=tuple(dict.fromkeys((*steps.warnings, *export.warnings, *steps.configuration.warnings))),
     )
+    texts = _texts(draft, ZoneInfo(timezone_name))
+    parts = [_write(folder, name, text) for name, text in texts.items()]
+    files = (*(part.file_record for part in parts), *draft.files)
+    sums = _write(folder, SUMS_FILE, "".join(map(_sum_line, files)))
+    manifest = draft.model_copy(update={"files": (*files, sums.file_record)})
+    record = _write(folder, MANIFEST_FILE, manifest.model_dump_json(indent=1, by_alias=True) + "\n")
+    return SummaryResult(manifest=manifest, parts=(parts[0], record, sums, *parts[1:]))
+
+
+def _texts(manifest: Manifest, zone: ZoneInfo) -> dict[str, str]:
+    """Return the files for people, BACKUP_INFO.txt first."""
     values = {
-        "manifest": draft,
+        "manifest": manifest,
         "zone": zone,
-        "restored": restored_name(draft.server.database),
+        "restored": restored_name(manifest.server.database),
+        "whole": list(dict.fromkeys(table.file for table in manifest.tables if table.window is None)),
+        "copies": [_copy_command(table) for table in manifest.tables if table.window],
+        "tables": [list(map(shlex.quote, _restore_arguments(table))) for table in manifest.tables],
+        "configurations": [file for file in manifest.files if file.kind == "configuration"],
+        "create_options": manifest.server.create_options,
     }
-    info = _write(folder, INFO_FILE, render("BACKUP_INFO.txt.j2", values), "information")
-    manifest = draft.model_copy(update={"files": (info.file_record, *draft.files)})
-    text = manifest.model_dump_json(indent=1, by_alias=True) + "\n"
-    record = _write(folder, MANIFEST_FILE, text, "information")
-    return SummaryResult(manifest=manifest, parts=(info, record, restore))
+    names = (INFO_FILE, "restore.sh", "restore.sql", "finish.sql")
+    return {name: render(f"{name}.j2", values) for name in names}
+
+
+def _restore_arguments(table: TableRecord) -> tuple[str, ...]:
+    """Return what restore.sh has to know of a table, in the order that its each_table names."""
+    definitions = (f"{quote(name)} {sql_type}" for name, sql_type in zip(table.columns, table.types, strict=True))
+    return (
+        str(table.qualified),
+        table.qualified.sql,
+        table.file,
+        str(table.offset),
+        str(table.bytes),
+        str(table.rows),
+        "csv" if table.window else "text",
+        table.columns_sql,
+        ", ".join(definitions),
+        table.source_sql,
+        quote(table.name),
+    )
+
+
+def _sum_line(file: FileRecord) -> str:
+    """Return the file's line for `sha256sum -c`, which marks a name with a backslash or a line feed in it."""
+    escaped = file.name.replace("\\", "\\\\").replace("\n", "\\n")
+    return f"{'' if escaped == file.name else chr(92)}{file.sha256}  {escaped}\n"
 
 
 def restored_name(database: str) -> str:
     """Return a name for the restored database that needs no quotes in SQL or in a shell."""
-    return re.sub(r"\W", "_", database.lower(), flags=re.ASCII) + "_restored"
-
-
-def _restore_values(export: ExportResult) -> dict[str, object]:
-    whole = dict.fromkeys(table.file for table in export.tables if table.window is None)
-    windowed = [table for table in export.tables if table.window]
-    return {"whole": list(whole), "copies": [_copy_command(table) for table in windowed]}
+    name = re.sub(r"\W", "_", database.lower(), flags=re.ASCII)
+    return f"{'db_' if name[0].isdigit() else ''}{name}_restored"
 
 
 def _copy_command(table: TableRecord) -> str:
-    columns = ", ".join(map(quote, table.columns))
-    name = QualifiedName(table.schema_name, table.name).sql
-    return f"\\copy {name} ({columns}) FROM '{table.file}' WITH (FORMAT csv, HEADER)"
+    return f"\\copy {table.qualified.sql} ({table.columns_sql}) FROM '{table.file}' WITH (FORMAT csv, HEADER)"
 
 
-def _write(folder: Path, name: str, text: str, kind: FileKind) -> PartRecord:
-    with GzipPart(folder, name) as part:
+def _write(folder: Path, name: str, text: str) -> PartRecord:
+    mode = 0o700 if name.endswith(".sh") else 0o600
+    with GzipPart(folder, name, mode=mode) as part:
         part.write(text.encode())
-    return part.record(kind)
+    return part.record("information")

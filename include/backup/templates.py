@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from datetime import datetime, tzinfo
 from functools import cache
@@ -42,5 +43,5 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"size": size_text, "time": time_text}
+    environment.filters |= {"size": size_text, "time": time_text, "shell": shlex.quote}
     return environment

@@ -20,7 +20,7 @@ import pytest
 
 from include.backup.archive import PARTIAL_ARCHIVE, compress_archive, publish
 from include.backup.errors import BackupError, VerificationError
-from include.backup.gzip_part import GzipPart, PartRecord, part_path
+from include.backup.gzip_part import GzipPart, PartRecord, Section, part_path
 from include.backup.manifest import ARCHIVE_NAME, Manifest, Sidecar, archive_name, sidecar_path
 
 if TYPE_CHECKING:
@@ -144,8 +144,8 @@ def test_part_sections_counted_and_hashed_apart(tmp_path: Path) -> None:
     whole = b"COPY a;\n1\n2\n\\.\n"
     record = part.record("rows")
     compressed = part_path(tmp_path, "a.sql").read_bytes()
-    assert first == (4, hashlib.sha256(b"1\n2\n").hexdigest())
-    assert second == (0, hashlib.sha256(b"").hexdigest())
+    assert first == Section(8, 4, hashlib.sha256(b"1\n2\n").hexdigest())
+    assert second == Section(15, 0, hashlib.sha256(b"").hexdigest())
     assert (record.bytes, record.sha256) == (len(whole), hashlib.sha256(whole).hexdigest())
     assert record.compressed_bytes == len(compressed)
     assert gzip.decompress(compressed) == whole

@@ -154,7 +154,7 @@ def test_message_backfill_says_both_times(letter: MakeLetter) -> None:
     """A backfilled run's mail says when the rows were read, and the day that it stands for, also in the subject."""
     run = RunRecord(run_id="b", kind="backfill", stands_for=SNAPSHOT_AT - timedelta(days=2), reason="")
     message = build(letter(run=run))
-    assert message["Subject"].endswith(", backfilled for 2026-11-18")
+    assert message["Subject"].endswith(", stands for 2026-11-18")
     for text in texts(message):
         assert "2026-11-18 02:00:04 UTC" in text
         assert "2026-11-20 02:00:04 UTC" in text

@@ -287,7 +287,8 @@ def as_copy(value: str | None) -> str:
 def test_rows_any_values_counted(rows: list[list[str | None]], size: int) -> None:
     """Whatever the values are, both forms give the number of rows, in any blocks."""
     columns = [f"c{number}" for number in range(len(rows[0]) if rows else 2)]
-    facts = {"rows": len(rows), "rows_by_reference": 0, "bytes": 0, "sha256": "0" * 64, "window": None}
+    facts = {"rows": len(rows), "rows_by_reference": 0, "offset": 0, "bytes": 0, "sha256": "0" * 64, "window": None}
+    facts |= {"partitioned": False, "types": ["text"] * 9}
     record = TableRecord.model_validate(
         {"schema": "public", "name": "a", "file": "a", "columns": columns, **facts},
     )

@@ -1,0 +1,171 @@
+"""The drill proves an archive by restoring it, notices what is not the same, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from include.backup.database import Database
+from include.backup.drill import DRILL_LOCK, SCRATCH_PREFIX, drill
+from include.backup.drill_record import drill_path, read_drill
+from include.backup.errors import BackupError, TemporaryError, VerificationError
+from include.backup.manifest import read_sidecar, sidecar_path
+from include.backup.retention import RetentionPolicy, plan_expiry
+from include.demo.embedded_postgres import EmbeddedPostgres
+from tests.fix_pipeline import Pipeline, database_of, run_sql
+from tests.integration.test_restore import ODD, ODD_SCOPE
+
+MakePipeline = Callable[[str, str | None], Pipeline]
+NewDatabase = Callable[[EmbeddedPostgres], str]
+
+
+@pytest.fixture
+def server(postgres: EmbeddedPostgres) -> Database:
+    """The drill server: the test's own, entered by its maintenance database."""
+    return database_of(postgres.conninfo())
+
+
+def scratch_databases(postgres: EmbeddedPostgres) -> list[str]:
+    with psycopg.connect(postgres.conninfo()) as session:
+        rows = session.execute("SELECT datname FROM pg_database WHERE starts_with(datname, %s)", [SCRATCH_PREFIX])
+        return [name for (name,) in rows]
+
+
+def test_sample_passes_and_the_result_is_recorded(
+    postgres: EmbeddedPostgres, server: Database, sample_pipeline: Pipeline, tmp_path: Path
+) -> None:
+    """Rows and tables are those of the manifest; the record says when, how long, and on which server."""
+    archive, sidecar = sample_pipeline.backup()
+    record = drill(archive, server, folder=tmp_path)
+    assert (record.passed, record.rows, record.tables) == (True, sidecar.rows, len(sidecar.tables))
+    assert record.seconds > 0
+    assert read_drill(archive) == record
+    assert drill_path(archive).stat().st_mode & 0o777 == 0o600
+    assert scratch_databases(postgres) == []
+    assert not list(tmp_path.glob("drill-*"))
+
+
+def test_odd_schema_passes(
+    postgres: EmbeddedPostgres,
+    server: Database,
+    new_database: NewDatabase,
+    make_pipeline: MakePipeline,
+    tmp_path: Path,
+) -> None:
+    """Odd names and values give the same bytes again."""
+    conninfo = new_database(postgres)
+    run_sql(conninfo, ODD)
+    archive, _ = make_pipeline(conninfo, ODD_SCOPE).backup()
+    assert drill(archive, server, folder=tmp_path).passed
+
+
+def test_archive_that_differs_from_its_manifest_fails_and_is_recorded(
+    postgres: EmbeddedPostgres,
+    server: Database,
+    new_database: NewDatabase,
+    make_pipeline: MakePipeline,
+    tmp_path: Path,
+) -> None:
+    """A rule of the schema that changes rows on their way in is found by the comparison, not by the load."""
+    conninfo = new_database(postgres)
+    run_sql(
+        conninfo,
+        "CREATE TABLE t (id int PRIMARY KEY, price numeric)",
+        "INSERT INTO t VALUES (1, 1.25)",
+    )
+    pipeline = make_pipeline(conninfo, "{version: 1, tables: {t.sql: [t]}}")
+    archive, sidecar = pipeline.backup()
+    table = sidecar.tables[0].model_copy(update={"sha256": "0" * 64})
+    forged = sidecar.model_copy(update={"tables": (table,)})
+    sidecar_path(archive).write_text(forged.model_dump_json(by_alias=True))
+    with pytest.raises(VerificationError):
+        drill(archive, server, folder=tmp_path)
+    record = read_drill(archive)
+    assert record is not None
+    assert not record.passed
+    assert record.error
+    assert scratch_databases(postgres) == []
+
+
+def test_function_that_needs_a_search_path_fails_with_its_name(
+    postgres: EmbeddedPostgres,
+    server: Database,
+    new_database: NewDatabase,
+    make_pipeline: MakePipeline,
+    tmp_path: Path,
+) -> None:
+    """What only a real restore finds is found, and named."""
+    conninfo = new_database(postgres)
+    run_sql(
+        conninfo,
+        "CREATE FUNCTION helper(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1'",
+        "CREATE FUNCTION unqualified(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN helper($1); END'",
+        "CREATE TABLE t (id int CHECK (unqualified(id) > 0))",
+        "INSERT INTO t VALUES (1)",
+    )
+    pipeline = make_pipeline(conninfo, "{version: 1, tables: {t.sql: [t]}}")
+    archive, _ = pipeline.backup()
+    with pytest.raises(BackupError, match="helper"):
+        drill(archive, server, folder=tmp_path)
+    assert scratch_databases(postgres) == []
+
+
+def test_database_of_a_killed_drill_is_dropped_by_the_next(
+    postgres: EmbeddedPostgres, server: Database, sample_pipeline: Pipeline, tmp_path: Path
+) -> None:
+    """Also while somebody looks into it; databases of other names stay."""
+    archive, _ = sample_pipeline.backup()
+    left_over = f"{SCRATCH_PREFIX}20200101_000000"
+    postgres.create_database(left_over)
+    with psycopg.connect(postgres.conninfo(left_over)):
+        assert drill(archive, server, folder=tmp_path).passed
+    assert scratch_databases(postgres) == []
+
+
+def test_second_drill_on_the_server_has_to_wait(
+    postgres: EmbeddedPostgres, server: Database, sample_pipeline: Pipeline, tmp_path: Path
+) -> None:
+    """It may be tried again; nothing of the first one is dropped."""
+    archive, _ = sample_pipeline.backup()
+    with psycopg.connect(postgres.conninfo()) as other:
+        other.execute("SELECT pg_advisory_lock(%s)", [DRILL_LOCK])
+        with pytest.raises(TemporaryError, match="another drill"):
+            drill(archive, server, folder=tmp_path)
+    assert read_drill(archive) is None
+
+
+def test_role_that_may_not_create_databases_is_told(
+    postgres: EmbeddedPostgres, server: Database, sample_pipeline: Pipeline, tmp_path: Path
+) -> None:
+    """The server's words reach the error."""
+    archive, _ = sample_pipeline.backup()
+    role = f"no_create_{sample_pipeline.database.name}"
+    run_sql(postgres.conninfo(), f"CREATE ROLE {role} LOGIN PASSWORD 'drill-secret'")
+    weak = dataclasses.replace(server, user=role, password="drill-secret")
+    with pytest.raises(BackupError, match="permission denied to create database"):
+        drill(archive, weak, folder=tmp_path)
+
+
+def test_newest_proven_archive_never_expires(sample_pipeline: Pipeline) -> None:
+    """However old it is, and however many newer ones there are that no drill has proven."""
+    archive, _ = sample_pipeline.backup()
+    sidecar = read_sidecar(archive)
+    many = [
+        sidecar.model_copy(
+            update={
+                "archive": f"critical_backup_2026{month:02}01_020000.tar.gz",
+                "snapshot_at": sidecar.snapshot_at - timedelta(days=100 - month),
+            }
+        )
+        for month in range(1, 11)
+    ]
+    newest = sidecar.model_copy(update={"archive": "critical_backup_20261120_020000.tar.gz"})
+    policy = RetentionPolicy(keep_days=30, min_keep=1, max_age_hours=25)
+    proven = {many[2].archive, many[5].archive}
+    plan = plan_expiry([*many, newest], policy, now=sidecar.snapshot_at, proven=proven)
+    assert {kept.archive for kept in plan.keep} == {newest.archive, many[5].archive}

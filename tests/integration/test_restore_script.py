@@ -1,0 +1,281 @@
+"""restore.sh, from inside the archive: everything it does, and its exit status for everything that can go wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from include.demo.embedded_postgres import EmbeddedPostgres
+from tests.fix_pipeline import Pipeline, run_sql
+from tests.integration.test_restore import ODD, ODD_SCOPE, assert_same_rows
+
+MakePipeline = Callable[[str, str | None], Pipeline]
+NewDatabase = Callable[[EmbeddedPostgres], str]
+SHELLS = [shell for shell in ("dash", "bash", "busybox") if shutil.which(shell)]
+
+
+@dataclass
+class Script:
+    """An unpacked archive, and the server that it can be restored on."""
+
+    folder: Path
+    pipeline: Pipeline
+    server: EmbeddedPostgres
+
+    def url(self, database: str) -> str:
+        """Return the address of a database, without its password."""
+        source = self.pipeline.database
+        return f"postgresql://{source.user}@{source.host}:{source.port}/{database}"
+
+    def run(self, *arguments: str, shell: str = "sh", path: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Run restore.sh with the server's psql first on PATH, and its password in the environment."""
+        program = [shutil.which(shell) or shell, *(["sh"] if shell == "busybox" else [])]
+        environment = {
+            "PATH": path or f"{self.pipeline.clients.psql.parent}:{os.environ['PATH']}",
+            "PGPASSWORD": self.pipeline.database.password,
+        }
+        return subprocess.run(
+            [*program, str(self.folder / "restore.sh"), *arguments],
+            env=environment,
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def new(self, name: str) -> str:
+        """Return a database name of this test's own."""
+        return f"{self.pipeline.database.name}_{name}"
+
+
+def unpack(pipeline: Pipeline, server: EmbeddedPostgres, folder: Path) -> Script:
+    archive, _ = pipeline.backup()
+    folder.mkdir()
+    subprocess.run(["tar", "-xzf", archive, "-C", folder], check=True)
+    return Script(folder, pipeline, server)
+
+
+@pytest.fixture
+def script(postgres: EmbeddedPostgres, sample_pipeline: Pipeline, tmp_path: Path) -> Script:
+    """The sample's archive, unpacked."""
+    return unpack(sample_pipeline, postgres, tmp_path / "unpacked")
+
+
+def counts(script: Script, database: str, *tables: str) -> list[int]:
+    with psycopg.connect(script.server.conninfo(database)) as session:
+        return [session.execute(f"SELECT count(*) FROM {table}".encode()).fetchone()[0] for table in tables]  # type: ignore[index]
+
+
+@pytest.mark.parametrize("jobs", ["1", "3"])
+def test_new_database_is_made_and_holds_the_same_rows(script: Script, jobs: str) -> None:
+    """The database is created, loaded and compared; sequences, keys and triggers are there."""
+    result = script.run("--jobs", jobs, script.url(script.new("made")))
+    assert result.returncode == 0, result.stderr
+    assert "rows compared" in result.stdout
+    restored = script.server.conninfo(script.new("made"))
+    (sidecar,) = [script.pipeline.backup()[1]]
+    assert_same_rows(restored, sidecar)
+    for query in (
+        "SELECT count(*) FROM pg_constraint WHERE contype = 'f'",
+        "SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal",
+    ):
+        seen = []
+        for conninfo in (restored, script.server.conninfo(script.pipeline.database.name)):
+            with psycopg.connect(conninfo) as session:
+                seen.append(session.execute(query.encode()).fetchone())
+        assert seen[0] == seen[1] != (0,)
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_every_shell_restores_into_an_empty_database(script: Script, shell: str) -> None:
+    """An empty database that is there is used as it is, whatever POSIX shell runs the script."""
+    name = script.new("empty")
+    script.server.create_database(name)
+    result = script.run(script.url(name), shell=shell)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "cp -i .env.production" in result.stdout
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_odd_schema_is_restored(
+    postgres: EmbeddedPostgres,
+    new_database: NewDatabase,
+    make_pipeline: MakePipeline,
+    tmp_path: Path,
+    jobs: str,
+) -> None:
+    """Odd names and values, partitions, inheritance, no columns; a materialised view is filled."""
+    conninfo = new_database(postgres)
+    run_sql(
+        conninfo,
+        ODD,
+        "CREATE MATERIALIZED VIEW b_first AS SELECT count(*) AS n FROM events",
+        "CREATE MATERIALIZED VIEW a_second AS SELECT n + 1 AS n FROM b_first",
+    )
+    script = unpack(make_pipeline(conninfo, ODD_SCOPE), postgres, tmp_path / "unpacked")
+    result = script.run("--jobs", jobs, script.url(script.new("odd")))
+    assert result.returncode == 0, result.stderr
+    with psycopg.connect(postgres.conninfo(script.new("odd"))) as session:
+        assert session.execute("SELECT n FROM a_second").fetchone() == (4,)
+
+
+def test_database_in_use_is_refused_and_unchanged(script: Script) -> None:
+    """Live rows are never loaded over."""
+    live = script.pipeline.database.name
+    before = counts(script, live, "users", "purchases")
+    result = script.run(script.url(live))
+    assert result.returncode == 6
+    assert "never loaded over live rows" in result.stderr
+    assert counts(script, live, "users", "purchases") == before
+
+
+def test_named_tables_go_into_a_schema_beside_the_live_ones(script: Script) -> None:
+    """Two tables come back into their own schema, in the live database, with all their rows."""
+    live = script.pipeline.database.name
+    result = script.run("--table", "users", "--table", "purchases", "--into-schema", "last night", script.url(live))
+    assert result.returncode == 0, result.stderr
+    manifest = script.pipeline.backup()[1]
+    expected = {table.name: table.rows for table in manifest.tables}
+    assert counts(script, live, '"last night".users', '"last night".purchases') == [
+        expected["users"],
+        expected["purchases"],
+    ]
+    again = script.run("--table", "users", "--into-schema", "last night", script.url(live))
+    assert again.returncode == 6
+    assert "is there already" in again.stderr
+
+
+def test_list_needs_no_database(script: Script) -> None:
+    """Every table with its rows and file."""
+    result = script.run("--list")
+    assert result.returncode == 0
+    assert "credit_transactions.csv" in result.stdout
+    assert len(result.stdout.splitlines()) == 2 + 17
+
+
+def test_dry_run_changes_nothing(script: Script) -> None:
+    """Files and target are checked; no database is made."""
+    result = script.run("--dry-run", script.url(script.new("dry")))
+    assert result.returncode == 0, result.stderr
+    with pytest.raises(psycopg.OperationalError, match="does not exist"):
+        psycopg.connect(script.server.conninfo(script.new("dry")))
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_no_constraints_loads_rows_only(script: Script, jobs: str) -> None:
+    """All rows, no index, key or trigger."""
+    name = script.new("bare")
+    result = script.run("--no-constraints", "--jobs", jobs, script.url(name))
+    assert result.returncode == 0, result.stderr
+    with psycopg.connect(script.server.conninfo(name)) as session:
+        row = session.execute(
+            "SELECT count(*) FROM pg_constraint"
+            " WHERE contype IN ('f', 'p', 'u') AND connamespace = 'public'::regnamespace"
+        ).fetchone()
+    assert row == (0,)
+
+
+@pytest.mark.parametrize("file", ["users.sql", "constraints.sql", "ssl/key.pem"])
+def test_damaged_file_is_refused_before_anything_changes(script: Script, file: str) -> None:
+    """One changed byte, and nothing is made."""
+    path = script.folder / file
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    result = script.run(script.url(script.new("damaged")))
+    assert result.returncode == 4
+    assert file in result.stderr
+
+
+def test_missing_file_is_refused(script: Script) -> None:
+    """The message names it."""
+    (script.folder / "config.sql").unlink()
+    result = script.run(script.url(script.new("missing")))
+    assert result.returncode == 4
+    assert "config.sql" in result.stderr
+
+
+def test_wrong_use_is_told(script: Script) -> None:
+    """Unknown option, unknown table, no database, two databases, no number."""
+    url = script.url(script.new("x"))
+    for arguments in (
+        ["--wrong", url],
+        ["--table", "no_such_table", url],
+        [],
+        [url, url],
+        ["--jobs", "many", url],
+        ["--jobs"],
+        ["postgresql://user@host"],
+    ):
+        result = script.run(*arguments)
+        assert (arguments, result.returncode) == (arguments, 2)
+        assert result.stderr
+
+
+def test_server_that_is_not_there_is_told(script: Script) -> None:
+    """Exit status 5 and the server's address."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        result = script.run(f"postgresql://postgres@127.0.0.1:{unused.getsockname()[1]}/x")
+    assert result.returncode == 5
+    assert "cannot connect" in result.stderr
+
+
+def test_missing_psql_is_told(script: Script, tmp_path: Path) -> None:
+    """Exit status 3, and which package to install."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("sha256sum", "tail", "head", "dirname", "cat", "grep", "date", "sed"):
+        (programs / name).symlink_to(shutil.which(name) or name)
+    result = script.run(script.url("x"), path=str(programs))
+    assert result.returncode == 3
+    assert "psql is missing" in result.stderr
+
+
+@pytest.mark.parametrize(("jobs", "status"), [("1", 8), ("2", 8)])
+def test_failing_constraint_is_told_apart(script: Script, jobs: str, status: int) -> None:
+    """Exit status 8; with one job nothing is left behind but the empty database."""
+    break_file(script, "constraints.sql", b"ALTER TABLE public.users ADD CONSTRAINT broken CHECK (false);\n")
+    name = script.new("broken")
+    result = script.run("--jobs", jobs, script.url(name))
+    assert result.returncode == status, result.stderr
+    assert "broken" in result.stderr
+    if jobs == "1":
+        with psycopg.connect(script.server.conninfo(name)) as session:
+            assert session.execute("SELECT to_regclass('public.users')").fetchone() == (None,)
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_failing_load_is_told(script: Script, jobs: str) -> None:
+    """Exit status 7 and the server's words."""
+    break_file(script, "schema.sql", b"DROP TABLE public.referrals;\n")
+    result = script.run("--jobs", jobs, script.url(script.new("noload")))
+    assert result.returncode == 7
+    assert "referrals" in result.stderr
+
+
+def test_rows_that_differ_are_told(script: Script) -> None:
+    """Exit status 9 names the tables whose rows are not as many as in the backup."""
+    break_file(script, "sequences.sql", b"DELETE FROM public.referrals;\n")
+    result = script.run(script.url(script.new("fewer")))
+    assert result.returncode == 9
+    assert "referrals" in result.stderr
+
+
+def break_file(script: Script, file: str, addition: bytes) -> None:
+    """Add a statement to a file, and its new checksum to SHA256SUMS, as only somebody on purpose would."""
+    path = script.folder / file
+    old = hashlib.sha256(path.read_bytes()).hexdigest()
+    path.write_bytes(path.read_bytes() + addition)
+    sums = script.folder / "SHA256SUMS"
+    sums.write_text(sums.read_text().replace(old, hashlib.sha256(path.read_bytes()).hexdigest()))
