@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -23,6 +25,15 @@ class ConfigurationResult(Record):
     warnings: tuple[str, ...]
 
 
+@dataclass
+class FoundConfiguration:
+    """The files by their name in the archive, what cannot be taken (warnings), and what cannot be read (errors)."""
+
+    paths: dict[str, Path] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+
 def copy_configuration(scope: Scope, config_dir: Path, folder: Path) -> ConfigurationResult:
     """
     Compress the configuration files of the scope into the folder.
@@ -33,40 +44,72 @@ def copy_configuration(scope: Scope, config_dir: Path, folder: Path) -> Configur
     Raises:
         BackupError: If a file is there but cannot be read.
     """
-    paths, warnings = find_configuration(scope, config_dir)
+    found = find_configuration(scope, config_dir)
+    if found.errors:
+        raise BackupError("; ".join(found.errors))
     return ConfigurationResult(
-        parts=tuple(_compress(path, name, folder) for name, path in sorted(paths.items())),
-        warnings=tuple(warnings),
+        parts=tuple(_compress(path, name, folder) for name, path in sorted(found.paths.items())),
+        warnings=tuple(found.warnings),
     )
 
 
-def find_configuration(scope: Scope, config_dir: Path) -> tuple[dict[str, Path], list[str]]:
-    """Return the files by their name in the archive, and a warning for each that cannot be taken."""
-    paths: dict[str, Path] = {}
-    warnings = []
+def find_configuration(scope: Scope, config_dir: Path) -> FoundConfiguration:
+    """
+    Return the configuration files that the scope names.
+
+    A link is followed: certificates are often links to the file that is valid now.
+
+    Args:
+        scope: The scope.
+        config_dir: BACKUP_CONFIG_DIR; need not be there.
+    """
+    found = FoundConfiguration()
     for item in scope.configuration:
-        found = dict(_files_of(item, config_dir))
-        if not found and not item.optional:
+        files = _files_of(item, config_dir, found)
+        if not files and not item.optional and not found.errors:
             seen = "has no file that matches" if (config_dir / item.path).is_dir() else "is missing"
-            warnings.append(f"configuration {item.path} {seen} in {config_dir}: not in this backup")
-        size = sum(path.stat().st_size for path in found.values())
+            found.warnings.append(f"configuration {item.path} {seen} in {config_dir}: not in this backup")
+        size = sum(path.stat().st_size for path in files.values())
         if size > item.max_mb * BYTES_PER_MB:
-            warnings.append(
+            found.warnings.append(
                 f"configuration {item.path} has {size / BYTES_PER_MB:.1f} MB, more than its limit of "
                 f"{item.max_mb} MB: not in this backup; raise max_mb in the scope file"
             )
             continue
-        paths |= found
-    return paths, warnings
+        found.paths |= files
+    return found
 
 
-def _files_of(item: ConfigurationItem, config_dir: Path) -> Iterator[tuple[str, Path]]:
+def _files_of(item: ConfigurationItem, config_dir: Path, found: FoundConfiguration) -> dict[str, Path]:
+    """Return the item's files; note on the way which names and files cannot be used."""
     root = config_dir / item.path
-    candidates = sorted(root.rglob("*")) if root.is_dir() else [root]
-    for path in candidates:
+    files = {}
+    for path in _below(root, found):
         matches = path == root or any(fnmatchcase(path.name, pattern) for pattern in item.patterns)
-        if matches and path.is_file():
-            yield path.relative_to(config_dir).as_posix(), path
+        if not matches or not path.is_file():
+            continue
+        name = path.relative_to(config_dir).as_posix()
+        if not name.isprintable():  # line feeds, and bytes that are not UTF-8
+            found.warnings.append(f"configuration {name!r} has an unprintable name: not in this backup; rename it")
+        elif not os.access(path, os.R_OK):
+            found.errors.append(_unreadable(path))
+        else:
+            files[name] = path
+    return files
+
+
+def _below(root: Path, found: FoundConfiguration) -> Iterator[Path]:
+    """Yield the file, or every path below the folder, in order; os.walk does not follow links to folders."""
+    if not root.is_dir():
+        yield root
+        return
+    for folder, folders, names in os.walk(root, onerror=lambda error: found.errors.append(_unreadable(error.filename))):
+        folders.sort()
+        yield from (Path(folder) / name for name in sorted(names))
+
+
+def _unreadable(path: Path | str) -> str:
+    return f"configuration {path} is not readable for the user that runs Airflow; change its owner or mode"
 
 
 def _compress(path: Path, name: str, folder: Path) -> PartRecord:

@@ -48,7 +48,8 @@ _LIBPQ_VARIABLES = {
 # A failed connection has no SQLSTATE in libpq; these texts never pass by waiting.
 _PERMANENT = re.compile(
     r"password authentication failed|no password supplied|authentication failed|no pg_hba\.conf entry"
-    r"|database .* does not exist|role .* does not exist|permission denied for database|SSL|certificate"
+    r"|database .* does not exist|role .* does not exist|permission denied for database"
+    r"|certificate verify failed|server does not support SSL|SSL was required|root certificate file|private key file"
 )
 
 
@@ -97,9 +98,15 @@ class Database:
     def _known_parameters(self) -> dict[str, str]:
         return {key: value for key, value in self.parameters.items() if key in _LIBPQ_VARIABLES}
 
+    def connect_for_restore(self) -> psycopg.Connection[TupleRow]:
+        """Open a session that may write: for new databases only. Raises as `connect`."""
+        session = self.connect()
+        session.execute("SET default_transaction_read_only = off")
+        return session
+
     def connect(self) -> psycopg.Connection[TupleRow]:
         """
-        Open a session with the pinned settings.
+        Open a session with the pinned settings; it can only read.
 
         Raises:
             TemporaryError: If the server cannot be reached or takes no more sessions.

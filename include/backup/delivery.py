@@ -103,13 +103,14 @@ def _subject(letter: Letter, warnings: Sequence[str]) -> str:
     state = f"Backup with {len(warnings)} warning{many}" if warnings else "Backup OK"
     day = sidecar.snapshot_at.astimezone(letter.zone)
     stands_for = sidecar.run.stands_for.astimezone(letter.zone)
-    backfilled = f", backfilled for {stands_for:%Y-%m-%d}" if sidecar.run.kind == "backfill" else ""
+    backfilled = f", stands for {stands_for:%Y-%m-%d}" if sidecar.made_later else ""
     database = " ".join(sidecar.server.database.split())  # a name may hold line breaks, a header may not
     return f"{state}: {database} {day:%Y-%m-%d %H:%M}, {size_text(sidecar.archive_bytes)}{backfilled}"
 
 
 def _is_secret(name: str) -> bool:
-    return name.endswith((".key", "key.pem")) or Path(name).name.startswith(".env")
+    base = Path(name).name
+    return base.endswith((".key", "key.pem", ".p12", ".pfx", "id_rsa", "id_ed25519")) or base.startswith(".env")
 
 
 def send(client: smtplib.SMTP, message: EmailMessage, *, sender: str, recipients: Sequence[str]) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -66,22 +65,43 @@ class Findings:
         self.may_pass = self.may_pass and not errors
 
 
-def check_prerequisites(settings: Settings, database: Database, *, cut_off_for: Callable[[int], datetime]) -> Findings:
-    """Look at the folder, the scope, the configuration files, the server and the clients. Change nothing."""
+def check_prerequisites(
+    settings: Settings, database: Database | None, *, cut_off_for: Callable[[int], datetime]
+) -> Findings:
+    """
+    Look at the folder, the scope, the configuration files, the server and the clients. Change nothing.
+
+    Args:
+        settings: Folders, limits and the scope file.
+        database: None if it is not known which; then everything else is looked at.
+        cut_off_for: Gives the cut-off for a number of months.
+    """
     findings = Findings()
     findings.refuse(*check_folder(settings.backup_dir))
     scope = None
     try:
         scope = load_scope(settings.scope_file)
-        findings.warnings += find_configuration(scope, settings.backup_config_dir)[1]
+        configuration = find_configuration(scope, settings.backup_config_dir)
+        findings.warnings += configuration.warnings
+        findings.refuse(*configuration.errors)
     except ScopeError as error:
         findings.note(error)
+    if database:
+        _check_database(findings, settings, database, scope, cut_off_for)
+    return findings
+
+
+def _check_database(
+    findings: Findings,
+    settings: Settings,
+    database: Database,
+    scope: Scope | None,
+    cut_off_for: Callable[[int], datetime],
+) -> None:
     try:
         with database.connect() as session:
             catalog = read_catalog(session)
-            if scope:
-                check_scope(findings, catalog, scope, role=database.user)
-            if scope and not findings.errors:
+            if scope and check_scope(findings, catalog, scope, role=database.user):
                 selections = select_rows(
                     catalog, scope, cut_off_for=cut_off_for, default_months=settings.backup_window_months
                 )
@@ -92,7 +112,6 @@ def check_prerequisites(settings: Settings, database: Database, *, cut_off_for: 
         findings.note(error)
     except psycopg.Error as error:
         findings.note(explain(error, f"checking {database}"))
-    return findings
 
 
 def check_folder(backup_dir: Path) -> list[str]:
@@ -104,8 +123,14 @@ def check_folder(backup_dir: Path) -> list[str]:
     return []
 
 
-def check_scope(findings: Findings, catalog: Catalog, scope: Scope, *, role: str) -> None:
-    """Hold the scope against the catalog, and what is needed against what the role may do."""
+def check_scope(findings: Findings, catalog: Catalog, scope: Scope, *, role: str) -> bool:
+    """
+    Hold the scope against the catalog, and what is needed against what the role may do.
+
+    Returns:
+        Whether rows can be selected at all; if so, they are worth a closer look.
+    """
+    before = len(findings.errors)
     for name in scope.taken:
         table = catalog.tables.get(name)
         if table is None:
@@ -132,6 +157,7 @@ def check_scope(findings: Findings, catalog: Catalog, scope: Scope, *, role: str
             f"neither taken nor left out: {_some(unknown)}; their rows are not in this backup: "
             "name them in the scope file"
         )
+    return len(findings.errors) == before
 
 
 def _window_errors(catalog: Catalog, scope: Scope) -> Iterator[str]:
@@ -176,12 +202,14 @@ def _planned_bytes(session: Session, selection: Selection) -> int:
     rows = f"SELECT * FROM {selection.source_sql} t WHERE {selection.condition_sql}"
     answer = session.execute(f"EXPLAIN (FORMAT JSON) {rows}").fetchone()
     assert answer is not None  # noqa: S101 - EXPLAIN always answers
-    plans = answer[0] if isinstance(answer[0], list) else json.loads(answer[0])
-    return int(plans[0]["Plan"]["Plan Rows"] * plans[0]["Plan"]["Plan Width"])
+    plan = answer[0][0]["Plan"]
+    return int(plan["Plan Rows"] * plan["Plan Width"])
 
 
 def _check_disk(findings: Findings, backup_dir: Path, row_bytes: int) -> None:
     needed = int(row_bytes * DISK_SHARE_OF_ROWS)
+    if not backup_dir.is_dir():
+        return
     free = shutil.disk_usage(backup_dir).free
     if free < needed:
         findings.refuse(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from include.backup.drill_record import drill_path, read_drill
 from include.backup.durable import sync_folder
 from include.backup.manifest import Sidecar, readable_archives, sidecar_path
 
@@ -36,7 +37,9 @@ class ExpiryPlan:
     reason: str
 
 
-def plan_expiry(archives: Sequence[Sidecar], policy: RetentionPolicy, *, now: datetime) -> ExpiryPlan:
+def plan_expiry(
+    archives: Sequence[Sidecar], policy: RetentionPolicy, *, now: datetime, proven: Collection[str] = ()
+) -> ExpiryPlan:
     """
     Given the verified archives of one database, decide which to keep.
 
@@ -44,6 +47,7 @@ def plan_expiry(archives: Sequence[Sidecar], policy: RetentionPolicy, *, now: da
         archives: In any order; may be empty.
         policy: Ages in days and hours, counts >= 1.
         now: Aware.
+        proven: Names of the archives whose drill passed; the newest of them never expires.
 
     Returns:
         The plan. Deletes nothing.
@@ -58,8 +62,10 @@ def plan_expiry(archives: Sequence[Sidecar], policy: RetentionPolicy, *, now: da
         hours = age / timedelta(hours=1)
         return ExpiryPlan(newest_first, (), f"backups are failing: the newest archive is {hours:.0f} hours old")
     oldest = now - timedelta(days=policy.keep_days)
-    expire = tuple(s for s in newest_first[policy.min_keep :] if s.snapshot_at < oldest)
-    keep = tuple(s for s in newest_first if s not in expire)
+    newest_proven = next((s.archive for s in newest_first if s.archive in proven), None)
+    expire = tuple(s for s in newest_first[policy.min_keep :] if s.snapshot_at < oldest and s.archive != newest_proven)
+    expired = {sidecar.archive for sidecar in expire}
+    keep = tuple(s for s in newest_first if s.archive not in expired)
     return ExpiryPlan(keep, expire, f"older than {policy.keep_days} days" if expire else "none is old enough")
 
 
@@ -69,11 +75,15 @@ def expire_archives(backup_dir: Path, policy: RetentionPolicy, *, now: datetime)
 
     Only files with an archive's name and a readable manifest of that name count; all others stay.
     """
-    plan = plan_expiry([sidecar for _, sidecar in readable_archives(backup_dir)], policy, now=now)
+    archives = dict(readable_archives(backup_dir))
+    drills = {archive.name: read_drill(archive) for archive in archives}
+    proven = {name for name, drill in drills.items() if drill and drill.passed}
+    plan = plan_expiry(list(archives.values()), policy, now=now, proven=proven)
     for sidecar in plan.expire:
         # The archive goes first: a manifest alone is nothing, an archive alone would be unknown for ever.
         (backup_dir / sidecar.archive).unlink(missing_ok=True)
         sidecar_path(backup_dir / sidecar.archive).unlink(missing_ok=True)
+        drill_path(backup_dir / sidecar.archive).unlink(missing_ok=True)
     if plan.expire:
         sync_folder(backup_dir)
     return plan

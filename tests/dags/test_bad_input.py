@@ -251,18 +251,35 @@ def test_bad_input_fails_in_its_task_with_one_clear_line(
         assert site.published == set()
 
 
-@pytest.mark.parametrize("variable", ["AIRFLOW_CONN_SMART_AI_HUB", "AIRFLOW_CONN_SMTP_DEFAULT"])
+@pytest.mark.parametrize(
+    ("variable", "server"), [("AIRFLOW_CONN_SMART_AI_HUB", "POSTGRES_USER"), ("AIRFLOW_CONN_SMTP_DEFAULT", "SMTP_HOST")]
+)
 def test_missing_connection_fails_at_once_saying_how_to_make_it(
     airflow: LocalAirflow,
     site: Site,
     nothing_leaks: list[str],
     monkeypatch: pytest.MonkeyPatch,
     variable: str,
+    server: str,
 ) -> None:
     """No waiting makes a connection; also the mail's is missed before work starts."""
     monkeypatch.delenv(variable)
+    monkeypatch.delenv(server)
     name = variable.removeprefix("AIRFLOW_CONN_").lower()
     check_failure(fail(airflow, nothing_leaks), CHECK, (name, "connection"), retried=False)
+
+
+def test_variables_alone_make_the_connections(
+    airflow: LocalAirflow, site: Site, nothing_leaks: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where Airflow has no connections, POSTGRES_* and SMTP_* are enough."""
+    monkeypatch.delenv("AIRFLOW_CONN_SMART_AI_HUB")
+    monkeypatch.delenv("AIRFLOW_CONN_SMTP_DEFAULT")
+    nothing_leaks.append(airflow.trigger())
+    result = airflow.run(nothing_leaks[-1])
+    for variable in ("AIRFLOW_CONN_SMART_AI_HUB", "AIRFLOW_CONN_SMTP_DEFAULT"):
+        os.environ.pop(variable, None)  # the step made them in this process
+    assert result.state == "success"
 
 
 def test_mail_host_that_is_not_set_fails_at_once_saying_so(
@@ -328,12 +345,12 @@ def test_folder_of_another_user_fails_at_once_naming_it(
 
 def error_of_create_workspace() -> str:
     """Run the step as the task does, and return the error that Airflow sees."""
-    from include.operators.step import Step, errors_for_airflow  # noqa: PLC0415 - after the environment is set
-    from include.operators.steps import CreateWorkspace  # noqa: PLC0415
+    from include.operators.steps import create_workspace  # noqa: PLC0415
+    from include.operators.task import BackupTask, errors_for_airflow  # noqa: PLC0415 - after the environment is set
 
     try:
         with errors_for_airflow():
-            CreateWorkspace(task_id="create_workspace").run_step(Step({}))
+            create_workspace(BackupTask({}))
     except Exception as error:  # noqa: BLE001 - whatever it is, the test compares it
         return f"{type(error).__name__}: {error}"
     return "no error"

@@ -301,7 +301,7 @@ def test_backfilled_run_says_both_times_and_loses_no_row_of_its_day(
         assert f"{slot:%Y-%m-%d %H:%M}" in words
         assert f"{sidecar.snapshot_at:%Y-%m-%d %H:%M}" in words
         assert "cannot bring back the past" in words
-    assert f"backfilled for {day:%Y-%m-%d}" in mail.subject
+    assert f"stands for {day:%Y-%m-%d}" in mail.subject
     assert rows_taken(sidecar) == rows_since(sidecar, sample_settings)
 
 

@@ -22,7 +22,7 @@ from include.backup.errors import (
     TemporaryError,
     VerificationError,
 )
-from include.operators.step import Step, errors_for_airflow
+from include.operators.task import BackupTask, errors_for_airflow
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -67,7 +67,7 @@ def test_run_of_each_type_has_its_kind_and_the_moment_it_stands_for(
     run_type: DagRunType, logical_date: datetime | None, kind: str, stands_for: datetime
 ) -> None:
     """The slot where there is one, otherwise the start of the run."""
-    run = Step(make_context(run_type, logical_date=logical_date)).run
+    run = BackupTask(make_context(run_type, logical_date=logical_date)).run
     assert (run.kind, run.stands_for) == (kind, stands_for)
 
 
@@ -75,30 +75,30 @@ def test_run_with_a_future_logical_date_stands_for_now() -> None:
     """A date in the future would move the cut-off forward and lose rows."""
     future = datetime.now(timezone.utc) + timedelta(days=400)
     before = datetime.now(timezone.utc)
-    stands_for = Step(make_context(DagRunType.MANUAL, logical_date=future, run_after=future)).run.stands_for
+    stands_for = BackupTask(make_context(DagRunType.MANUAL, logical_date=future, run_after=future)).run.stands_for
     assert before <= stands_for <= datetime.now(timezone.utc)
 
 
 def test_stands_for_is_utc_whatever_zone_airflow_hands_over() -> None:
     """The manifest's times are UTC."""
     local = SLOT.astimezone(timezone(timedelta(hours=7)))
-    stands_for = Step(make_context(DagRunType.SCHEDULED, logical_date=local)).run.stands_for
+    stands_for = BackupTask(make_context(DagRunType.SCHEDULED, logical_date=local)).run.stands_for
     assert (stands_for, stands_for.utcoffset()) == (SLOT, timedelta(0))
 
 
 def test_reason_of_the_run_is_what_the_person_wrote() -> None:
     """Without one it is empty, never None."""
-    assert Step(make_context(DagRunType.MANUAL, logical_date=None, reason="before the upgrade")).run.reason == (
+    assert BackupTask(make_context(DagRunType.MANUAL, logical_date=None, reason="before the upgrade")).run.reason == (
         "before the upgrade"
     )
-    assert Step(make_context(DagRunType.SCHEDULED, logical_date=SLOT)).run.reason == ""
+    assert BackupTask(make_context(DagRunType.SCHEDULED, logical_date=SLOT)).run.reason == ""
 
 
 def test_cut_off_is_midnight_in_the_backup_time_zone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """19:00 UTC is already the next day in Bangkok: 1 April, and three months before it 1 January there."""
     monkeypatch.setenv("ADMIN_EMAILS", "admin@example.com")
     monkeypatch.setenv("BACKUP_TIMEZONE", "Asia/Bangkok")
-    step = Step(make_context(DagRunType.SCHEDULED, logical_date=SLOT))
+    step = BackupTask(make_context(DagRunType.SCHEDULED, logical_date=SLOT))
     assert step.cut_off(3) == datetime(2025, 12, 31, 17, 0, tzinfo=timezone.utc)
 
 
@@ -107,7 +107,7 @@ def test_missing_workspace_names_the_task_to_clear(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("ADMIN_EMAILS", "admin@example.com")
     monkeypatch.setenv("BACKUP_DIR", str(tmp_path))
     with pytest.raises(MissingStepError, match="clear create_workspace together with everything downstream"):
-        _ = Step(make_context(DagRunType.SCHEDULED, logical_date=SLOT)).workspace
+        _ = BackupTask(make_context(DagRunType.SCHEDULED, logical_date=SLOT)).workspace
 
 
 def test_archive_of_another_run_is_not_this_runs_archive(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_archive_of_another_run_is_not_this_runs_archive(monkeypatch: pytest.Mon
     monkeypatch.setenv("BACKUP_DIR", str(tmp_path))
     (tmp_path / "critical_backup_20260101_020000.tar.gz").write_bytes(b"without a manifest")
     with pytest.raises(MissingStepError, match=r"scheduled__x has no archive in .*: clear create_workspace"):
-        Step(make_context(DagRunType.SCHEDULED, logical_date=SLOT)).published_archive()
+        BackupTask(make_context(DagRunType.SCHEDULED, logical_date=SLOT)).published_archive()
 
 
 def test_temporary_error_is_left_to_airflows_retries() -> None:

@@ -1,0 +1,93 @@
+"""The drill: an archive is proven by restoring it into a scratch database, which is dropped again."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from include.backup.catalog import Session
+from include.backup.clients import find_clients
+from include.backup.database import Database, explain
+from include.backup.drill_record import DrillRecord, write_drill
+from include.backup.errors import BackupError, TemporaryError
+from include.backup.restore import Restore
+from include.backup.run import utc_now
+
+log = logging.getLogger(__name__)
+
+SCRATCH_PREFIX = "critical_backup_drill_"
+DRILL_LOCK = 0x63726974_6472696C
+
+
+def drill(
+    archive: Path, server: Database, *, folder: Path, on_start: Callable[[Callable[[], None]], None] = lambda _: None
+) -> DrillRecord:
+    """
+    Restore the archive into a scratch database, compare every table, drop the database, and record the result.
+
+    Args:
+        archive: With its manifest beside it.
+        server: Any database of the drill server that the role may connect to; the role may create databases.
+        folder: Where the archive is unpacked for a while.
+        on_start: Is given the function that cancels the restore.
+
+    Returns:
+        The record of a drill that passed.
+
+    Raises:
+        TemporaryError: If the server cannot be reached or another drill is running there.
+        BackupError: If the drill failed; that is recorded too.
+    """
+    scratch = dataclasses.replace(server, name=f"{SCRATCH_PREFIX}{utc_now():%Y%m%d_%H%M%S}")
+    with server.connect_for_restore() as session:
+        version = session.info.parameter_status("server_version") or ""
+        _take_turn(session)
+        _drop_scratch_databases(session)
+        try:
+            with tempfile.TemporaryDirectory(dir=folder, prefix="drill-") as unpacked:
+                restore = Restore(archive, scratch, find_clients(session.info.server_version // 10000), Path(unpacked))
+                on_start(restore.cancel)
+                done = restore.run()
+            record = DrillRecord(
+                drilled_at=utc_now(),
+                passed=True,
+                seconds=round(done.seconds, 1),
+                tables=done.tables,
+                rows=done.rows,
+                server_version=version,
+                error="",
+            )
+        except TemporaryError:
+            raise
+        except BackupError as error:
+            failed = {"passed": False, "seconds": 0.0, "tables": 0, "rows": 0, "error": str(error)}
+            write_drill(archive, DrillRecord(drilled_at=utc_now(), server_version=version, **failed))
+            raise
+        finally:
+            _drop_scratch_databases(session)
+    write_drill(archive, record)
+    log.info("%s is proven: %d rows of %d tables in %.1f s", archive.name, record.rows, record.tables, record.seconds)
+    return record
+
+
+def _take_turn(session: Session) -> None:
+    """One drill at a time on a server; the lock goes with its session, also after a kill."""
+    row = session.execute("SELECT pg_try_advisory_lock(%s)", [DRILL_LOCK]).fetchone()
+    if not row or not row[0]:
+        raise TemporaryError("another drill is running on this server; try again when it has ended")
+
+
+def _drop_scratch_databases(session: Session) -> None:
+    """Drop this drill's database, and what a killed one left; only names with the drill's prefix."""
+    try:
+        names = session.execute("SELECT datname FROM pg_database WHERE starts_with(datname, %s)", [SCRATCH_PREFIX])
+        for (name,) in names.fetchall():
+            session.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+    except psycopg.Error as error:
+        raise explain(error, f"dropping the scratch databases {SCRATCH_PREFIX}…") from None

@@ -1,0 +1,147 @@
+"""An archive becomes a database again, by its own restore.sh, and is held against its manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import signal
+import subprocess
+import tarfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from include.backup.clients import Clients
+from include.backup.database import Database
+from include.backup.errors import BackupError, TemporaryError
+from include.backup.manifest import Sidecar, TableRecord, read_sidecar
+from include.backup.streams import Streams
+from include.backup.verify import verify_archive
+
+log = logging.getLogger(__name__)
+
+CANNOT_CONNECT = 5  # restore.sh's exit status
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What came back: `seconds` are those of restore.sh alone."""
+
+    database: Database
+    seconds: float
+    tables: int
+    rows: int
+
+
+class RestoreError(BackupError):
+    """An archive could not be restored, or is not the same afterwards."""
+
+
+class Restore:
+    """
+    One restore. `run` does it; `cancel` may be called from a signal handler.
+
+    Args:
+        archive: With its manifest beside it.
+        target: The new database; restore.sh makes it, or refuses one that has tables.
+        clients: psql.
+        folder: Where the archive is unpacked; must exist and be empty.
+    """
+
+    def __init__(self, archive: Path, target: Database, clients: Clients, folder: Path) -> None:
+        self._archive = archive
+        self._target = target
+        self._clients = clients
+        self._folder = folder
+        self._streams = Streams(target)
+        self._child: subprocess.Popen[str] | None = None
+
+    def run(self, *, tables: tuple[str, ...] = (), schema: str = "restored") -> Restored:
+        """
+        Verify, unpack, load and compare.
+
+        Args:
+            tables: Only these, into a schema of their own in a database that is there; all if empty.
+            schema: The schema for `tables`.
+
+        Raises:
+            VerificationError: If the archive is damaged.
+            TemporaryError: If the server could not be reached.
+            RestoreError: If restore.sh failed, or a table differs from the manifest.
+        """
+        sidecar = read_sidecar(self._archive)
+        verify_archive(self._archive, sidecar.without_archive_facts())
+        with tarfile.open(self._archive) as tar:  # verified: plain files with the manifest's names only
+            tar.extractall(self._folder)  # noqa: S202
+        started = time.monotonic()
+        options = [word for table in tables for word in ("--table", table)]
+        self._run_script([*options, *(["--into-schema", schema] if tables else [])])
+        seconds = time.monotonic() - started
+        records = [table for table in sidecar.tables if not tables or str(table.qualified) in tables]
+        if not tables:
+            self._compare(sidecar)
+        return Restored(self._target, seconds, len(records), sum(table.rows for table in records))
+
+    def cancel(self) -> None:
+        """End restore.sh and psql; `run` then raises."""
+        self._streams.cancelled.set()
+        self._streams.end()
+        if self._child and self._child.poll() is None:
+            os.killpg(self._child.pid, signal.SIGINT)
+
+    def _run_script(self, options: list[str]) -> None:
+        target = self._target
+        url = f"postgresql://{quote(target.user, safe='')}@{target.host}:{target.port}/{quote(target.name, safe='')}"
+        environment = target.environment
+        for name in ("PGOPTIONS", "PGDATABASE", "PGHOST", "PGPORT", "PGUSER"):
+            del environment[name]
+        environment["PATH"] = f"{self._clients.psql.parent}{os.pathsep}{environment['PATH']}"
+        with subprocess.Popen(
+            ["sh", str(self._folder / "restore.sh"), *options, url],  # noqa: S607
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # its psql ends with it
+        ) as child:
+            self._child = child
+            assert child.stdout is not None  # noqa: S101 - both were asked for
+            assert child.stderr is not None  # noqa: S101
+            errors: list[str] = []
+            reader = threading.Thread(target=_keep_lines, args=(child.stderr, errors.append))
+            reader.start()
+            _keep_lines(child.stdout, lambda line: log.info("%s", line))
+            reader.join()
+        if child.returncode:
+            kind = TemporaryError if child.returncode == CANNOT_CONNECT else RestoreError
+            reasons = [line for line in errors if "ERROR: " in line or line.startswith("restore.sh: ")] or errors[-3:]
+            raise kind(f"{self._archive.name}: {'; '.join(reasons) or f'restore.sh ended with {child.returncode}'}")
+
+    def _compare(self, sidecar: Sidecar) -> None:
+        """Copy every table out again: the same bytes as when it was exported."""
+        different = [str(table.qualified) for table in sidecar.tables if not self._is_same(table)]
+        if different:
+            raise RestoreError(
+                f"{sidecar.archive} was restored, but these tables differ from its manifest: {', '.join(different)}"
+            )
+        log.info("every table has the SHA-256 of the manifest")
+
+    def _is_same(self, table: TableRecord) -> bool:
+        if table.partitioned and table.rows_by_reference:
+            return True  # rows come back in the partitions' order, not in the file's; restore.sh has counted them
+        digest = hashlib.sha256()
+        arguments = [str(self._clients.psql), "-X", "-q", "-w", "-v", "ON_ERROR_STOP=1", "-f", "-"]
+        script = f"{table.copy_out_statement} \\g /dev/stdout\n"
+        self._streams.run(arguments, script, digest.update, doing=f"comparing {table.qualified}")
+        return digest.hexdigest() == table.sha256
+
+
+def _keep_lines(stream: object, take: Callable[[str], object]) -> None:
+    for line in stream:  # type: ignore[attr-defined]
+        if line.strip():
+            take(line.rstrip())
