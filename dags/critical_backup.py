@@ -10,7 +10,7 @@ in BACKUP_DIR, and every administrator gets it, or a link to it, by mail.
 | know why a run failed | open its red task, tab *Logs*; the last line says what was seen, what was expected, what to do |
 | try again after mending the cause | **Clear** the red task with *downstream*; alone, it would not change the run's state, which is that of the last task |
 | make a new archive for an old run | **Clear** `create_workspace` with *downstream*: a new archive, no old one is touched |
-| make up for missed nights | **Trigger → Backfill**, or `airflow backfill create --dag-id critical_backup --from-date 2026-11-17 --to-date 2026-11-20`; a date means 00:00, so the last night needs the day after it |
+| make up for missed nights | **Trigger → Backfill**, or `airflow backfill create --dag-id critical_backup --from-date 2026-11-17 --to-date 2026-11-20 --max-active-runs 1`; a date means 00:00, so the last night needs the day after it |
 | stop backups for a while | pause the DAG |
 | restore | unpack the archive and follow its BACKUP_INFO.txt; psql and tar are enough |
 
@@ -28,21 +28,7 @@ from airflow.providers.standard.operators.python import BranchPythonOperator
 from airflow.sdk import DAG, CronTriggerTimetable, Param, TriggerRule, chain
 
 from include.backup.settings import load_settings
-from include.operators.steps import (
-    CheckPrerequisites,
-    CheckSize,
-    CompressArchive,
-    CopyConfiguration,
-    CreateWorkspace,
-    EmailBackup,
-    ExpireOldBackups,
-    ExportDatabase,
-    RemoveWorkspace,
-    UpdateStatus,
-    VerifyArchive,
-    WriteSummary,
-    choose_delivery_task,
-)
+from include.operators.backup import BackupOperator, branch_to_delivery
 
 settings = load_settings()
 
@@ -65,62 +51,62 @@ with DAG(
         "retry_exponential_backoff": 2,  # the multiplier: 1, 2, 4 minutes, and up to as much again of jitter
     },
 ) as dag:
-    email_attachment = EmailBackup(
+    email_attachment = BackupOperator(
         task_id="email_attachment",
         doc_md="Spec step 9: the archive as an attachment, to every administrator.",
     )
-    email_link = EmailBackup(
+    email_link = BackupOperator(
         task_id="email_link", doc_md="Spec step 9: a link to the archive, because it is too large to attach."
     )
     choose_delivery = BranchPythonOperator(
         task_id="choose_delivery",
-        python_callable=choose_delivery_task,
+        python_callable=branch_to_delivery,
         doc_md="Spec step 9: attach below BACKUP_ATTACHMENT_MAX_MB, otherwise send a link.",
     )
-    update_status = UpdateStatus(
+    update_status = BackupOperator(
         task_id="update_status",
         trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
         doc_md="Spec step 10: `.last_backup_success` and `.last_backup_size_mb`, never backwards in time.",
     )
     chain(
-        CreateWorkspace(
+        BackupOperator(
             task_id="create_workspace",
             doc_md="Spec step 1: the run's own directory in BACKUP_DIR/.work. Clear it with everything downstream "
             "to make a new archive.",
         ),
-        CheckPrerequisites(
+        BackupOperator(
             task_id="check_prerequisites",
             doc_md="Before step 2: scope against the catalog, privileges, versions, free disk, configuration "
             "files; everything wrong in one message. Warnings go into mail and manifest.",
         ),
-        ExportDatabase(
+        BackupOperator(
             task_id="export_database",
             doc_md="Spec steps 2 and 3: schema, whole tables and the recent rows of transaction tables, all from "
             "one snapshot, compressed as they stream.",
         ),
-        CopyConfiguration(task_id="copy_configuration", doc_md="Spec step 4: the files below BACKUP_CONFIG_DIR."),
-        WriteSummary(task_id="write_summary", doc_md="Spec step 5: MANIFEST.json, BACKUP_INFO.txt and restore.sql."),
-        CompressArchive(
+        BackupOperator(task_id="copy_configuration", doc_md="Spec step 4: the files below BACKUP_CONFIG_DIR."),
+        BackupOperator(task_id="write_summary", doc_md="Spec step 5: MANIFEST.json, BACKUP_INFO.txt and restore.sql."),
+        BackupOperator(
             task_id="compress_archive",
             retries=0,
             doc_md="Spec step 6: one .tar.gz, not yet under its final name.",
         ),
-        VerifyArchive(
+        BackupOperator(
             task_id="verify_archive",
             retries=0,
             doc_md="Spec step 7: every byte is read again and held against the manifest; only then the archive "
             "gets its final name. Cleared alone after success, it verifies the archive on the disk again.",
         ),
-        CheckSize(task_id="check_size", doc_md="Spec step 8: an odd size is a warning; the archive stays."),
+        BackupOperator(task_id="check_size", doc_md="Spec step 8: an odd size is a warning; the archive stays."),
         choose_delivery,
         [email_attachment, email_link],
         update_status,
-        ExpireOldBackups(
+        BackupOperator(
             task_id="expire_old_backups",
             doc_md="Spec step 11: archives older than BACKUP_RETENTION_DAYS go, never the newest "
             "BACKUP_RETENTION_MIN_KEEP.",
         ),
-        RemoveWorkspace(
+        BackupOperator(
             task_id="remove_workspace",
             doc_md="Spec step 12: the run's directory, and left-overs older than a day.",
         ),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -56,7 +55,7 @@ def airflow_environment(
     login = f"postgres:{quote(postgres.password, safe='')}"
     sections = {
         "CORE": {
-            "DAGS_FOLDER": os.environ.get("DEMO_DAGS_FOLDER") or str(REPOSITORY / "dags"),
+            "DAGS_FOLDER": str(REPOSITORY / "dags"),
             "PLUGINS_FOLDER": str(REPOSITORY / "plugins"),
             "LOAD_EXAMPLES": "False",
             "EXECUTOR": "LocalExecutor",

@@ -18,7 +18,7 @@ ADMINS = "admin1@example.com,admin2@example.com"
 
 
 def backup_environment(
-    folder: DemoFolder, postgres: EmbeddedPostgres, mailbox: Mailbox, *, reader_password: str, address: str
+    folder: DemoFolder, postgres: EmbeddedPostgres, mailbox: Mailbox, *, reader_password: str
 ) -> dict[str, str]:
     """
     Return the backup's settings, and Airflow's connections made from them.
@@ -28,7 +28,6 @@ def backup_environment(
         postgres: Holds the sample database.
         mailbox: Takes the mail; its certificate is the only authority that the tasks trust.
         reader_password: Of the role that can only read.
-        address: Airflow's, for links in mails.
     """
     settings = {
         "POSTGRES_HOST": postgres.host,
@@ -44,7 +43,6 @@ def backup_environment(
         "ADMIN_EMAILS": ADMINS,
         "BACKUP_DIR": str(folder.backups),
         "BACKUP_CONFIG_DIR": str(folder.configuration),
-        "BACKUP_LINK_BASE_URL": address,
         "SSL_CERT_FILE": str(mailbox.certificate),
     }
     return settings | connection_variables(settings)

@@ -90,9 +90,7 @@ def start_servers(stack: ExitStack, folder: DemoFolder, progress: Progress, wish
     environment = {
         **inherited_environment(wishes.environment),
         **airflow_environment(folder, postgres, secrets, api_port=wishes.airflow_port),
-        **backup_environment(
-            folder, postgres, mailbox, reader_password=secrets.reader_password, address=running.airflow
-        ),
+        **backup_environment(folder, postgres, mailbox, reader_password=secrets.reader_password),
     }
     write_sample_configuration(folder.configuration)
     folder.backups.mkdir(exist_ok=True, mode=0o700)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import smtplib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from airflow.sdk import BaseHook, Connection
 from include.backup.database import Database
 from include.backup.delivery import explain
 from include.backup.errors import PrerequisiteError
-from include.operators.connection_variables import DATABASE_CONNECTION, SMTP_CONNECTION
+from include.operators.connection_variables import DATABASE_CONNECTION, SMTP_CONNECTION, set_missing_connections
 
 
 def source_database() -> Database:
@@ -80,6 +81,10 @@ def mail_server() -> Iterator[tuple[smtplib.SMTP, str | None]]:
 
 
 def _connection(name: str) -> Connection:
+    try:
+        return BaseHook.get_connection(name)
+    except Exception:  # noqa: BLE001 - each secrets backend raises its own
+        set_missing_connections(os.environ)
     try:
         return BaseHook.get_connection(name)
     except Exception as error:  # noqa: BLE001 - each secrets backend raises its own

@@ -1,9 +1,9 @@
-"""What a step needs to know of its run, and what becomes of its errors."""
+"""What a step needs to know of its task and run, and what becomes of its errors."""
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -16,7 +16,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from include.backup.errors import BackupError, MissingStepError, TemporaryError
 from include.backup.manifest import Sidecar, read_sidecar, readable_archives
-from include.backup.run import BackupRun, create_workspace, cut_off, open_workspace
+from include.backup.run import BackupRun, cut_off, open_workspace
 from include.backup.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _FINAL_OS_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno
 
 @contextmanager
 def errors_for_airflow() -> Iterator[None]:
-    """Let Airflow retry only what may pass by waiting; everything else fails the task at once."""
+    """Let the core's errors that no waiting mends fail the task at once; all others are left to Airflow's retries."""
     try:
         yield
     except TemporaryError:
@@ -43,11 +43,18 @@ def errors_for_airflow() -> Iterator[None]:
         ) from error
 
 
-@dataclass(frozen=True)
-class Step:
-    """One task of one run."""
+@dataclass
+class BackupTask:
+    """
+    One task of one run.
+
+    Args:
+        context: Airflow's.
+        cancel: Ends what the step is doing, from a signal handler; a long step sets it.
+    """
 
     context: Context
+    cancel: Callable[[], None] | None = None
 
     @cached_property
     def settings(self) -> Settings:
@@ -83,14 +90,16 @@ class Step:
         """BACKUP_DIR."""
         return self.settings.backup_dir
 
-    def create_workspace(self) -> Path:
-        """Make the run's workspace."""
-        return create_workspace(self.run, self.backup_dir)
-
     @property
     def workspace(self) -> Path:
         """The run's workspace, which must be there."""
         return open_workspace(self.run, self.backup_dir)
+
+    def folder(self, name: str) -> Path:
+        """Return a folder of the workspace for a step's parts, made if it is not there."""
+        folder = self.workspace / name
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return folder
 
     def cut_off(self, months: int) -> datetime:
         """Return the run's cut-off for a window of so many months."""

@@ -1,0 +1,42 @@
+"""The operator of every step: Airflow's context in, one function of include.operators.steps, errors out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from include.operators.task import BackupTask
+
+
+class BackupOperator(BaseOperator):
+    """Runs the function of include.operators.steps that has the task's id; its result is the XCom."""
+
+    _task: BackupTask | None = None
+
+    def execute(self, context: Context) -> Any:
+        """Run the step; errors that no retry mends fail the task at once."""
+        # Workers need the core with its database driver; whoever only parses the DAG does not.
+        from include.operators import steps  # noqa: PLC0415
+        from include.operators.task import BackupTask, errors_for_airflow  # noqa: PLC0415
+
+        with errors_for_airflow():
+            self._task = BackupTask(context)
+            return getattr(steps, self.task_id)(self._task)
+
+    def on_kill(self) -> None:
+        """End what the step has started: child processes, and with them their queries."""
+        if self._task and self._task.cancel:
+            self._task.cancel()
+
+
+def branch_to_delivery(**context: Any) -> str:
+    """Return the id of the task that goes on: attachment, link, or no mail at all. For a BranchPythonOperator."""
+    from include.operators import steps  # noqa: PLC0415
+    from include.operators.task import BackupTask, errors_for_airflow  # noqa: PLC0415
+
+    with errors_for_airflow():
+        return steps.choose_delivery(BackupTask(context))  # type: ignore[arg-type]
