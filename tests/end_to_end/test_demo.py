@@ -61,6 +61,7 @@ def test_demo_makes_one_readable_archive(demo: subprocess.CompletedProcess[str],
     """An ordinary .tar.gz with the manifest in it and beside it."""
     (archive,) = demo_dir.glob("backups/critical_backup_*.tar.gz")
     assert archive.with_name(archive.name.replace(".tar.gz", ".manifest.json")).exists()
+    assert 2 * 2**20 < archive.stat().st_size < 10 * 2**20
     with tarfile.open(archive) as members:
         assert {"MANIFEST.json", "BACKUP_INFO.txt"} <= {Path(name).name for name in members.getnames()}
 
