@@ -28,7 +28,7 @@ from airflow.providers.standard.operators.python import BranchPythonOperator
 from airflow.sdk import DAG, CronTriggerTimetable, Param, TriggerRule, chain
 
 from include.backup.settings import load_settings
-from include.operators.backup import BackupOperator, branch_to_delivery
+from include.operators.backup import VERIFIED, BackupOperator, branch_to_delivery
 
 settings = load_settings()
 
@@ -94,6 +94,7 @@ with DAG(
         BackupOperator(
             task_id="verify_archive",
             retries=0,
+            outlets=[VERIFIED],
             doc_md="Spec step 7: every byte is read again and held against the manifest; only then the archive "
             "gets its final name. Cleared alone after success, it verifies the archive on the disk again.",
         ),

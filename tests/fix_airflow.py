@@ -326,6 +326,11 @@ class Site:
         return {path.name: path.read_bytes() for path in sorted(self.backup_dir.glob("critical_backup_*.tar.gz"))}
 
     @property
+    def published_paths(self) -> list[Path]:
+        """The archives, oldest first."""
+        return sorted(self.backup_dir.glob("critical_backup_*.tar.gz"))
+
+    @property
     def published(self) -> set[str]:
         """The names of everything in BACKUP_DIR that is not hidden."""
         return {path.name for path in self.backup_dir.iterdir() if not path.name.startswith(".")}

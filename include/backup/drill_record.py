@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 from pydantic import AwareDatetime
 
 from include.backup.durable import write_atomically
-from include.backup.manifest import Record
+from include.backup.manifest import Record, readable_archives
 
 DRILL_SUFFIX = ".drill.json"
 
@@ -40,3 +42,25 @@ def read_drill(archive: Path) -> DrillRecord | None:
 def write_drill(archive: Path, record: DrillRecord) -> None:
     """Record the drill beside the archive, in place of the one before."""
     write_atomically(drill_path(archive), record.model_dump_json(indent=1).encode())
+
+
+def last_passed(backup_dir: Path) -> datetime | None:
+    """Return when a drill of any archive passed last; None if none did."""
+    records = (read_drill(archive) for archive, _ in readable_archives(backup_dir))
+    return max((record.drilled_at for record in records if record and record.passed), default=None)
+
+
+def is_due(how_often: Literal["always", "weekly", "monthly", "off"], last: datetime | None, *, now: datetime) -> bool:
+    """
+    Whether a drill is due after a backup.
+
+    Args:
+        how_often: BACKUP_DRILL.
+        last: When one passed last, aware; None if never.
+        now: Aware.
+    """
+    if how_often == "off":
+        return False
+    # An hour less: drills follow backups, which do not take the same time every night.
+    pause = {"always": timedelta(0), "weekly": timedelta(days=7, hours=-1), "monthly": timedelta(days=28, hours=-1)}
+    return last is None or now - last >= pause[how_often]

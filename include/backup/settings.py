@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 from croniter import CroniterBadDateError, croniter
@@ -119,6 +119,8 @@ class Settings(BaseSettings):
     backup_retention_days: Days = 30
     backup_retention_min_keep: Positive = 7
     backup_max_age_hours: Hours = 25
+
+    backup_drill: Literal["always", "weekly", "monthly", "off"] = "always"
 
     backup_retry_delay_seconds: Positive = 60
     backup_run_timeout_minutes: Positive = 60

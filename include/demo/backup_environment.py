@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from include.demo.databases import READER, SAMPLE_DATABASE
-from include.operators.connection_variables import connection_variables
+from include.demo.databases import DRILL_ROLE, READER, SAMPLE_DATABASE
+from include.operators.connection_variables import DATABASE_VARIABLE, DRILL_VARIABLE, connection_variables
 
 if TYPE_CHECKING:
     from include.demo.embedded_postgres import EmbeddedPostgres
@@ -27,7 +27,7 @@ def backup_environment(
         folder: Where the archives go and the configuration files are.
         postgres: Holds the sample database.
         mailbox: Takes the mail; its certificate is the only authority that the tasks trust.
-        reader_password: Of the role that can only read.
+        reader_password: Of the role that can only read, and of the one that makes the drill's databases.
     """
     settings = {
         "POSTGRES_HOST": postgres.host,
@@ -45,4 +45,6 @@ def backup_environment(
         "BACKUP_CONFIG_DIR": str(folder.configuration),
         "SSL_CERT_FILE": str(mailbox.certificate),
     }
-    return settings | connection_variables(settings)
+    drill = settings | {"POSTGRES_DB": "postgres", "POSTGRES_USER": DRILL_ROLE}
+    drill_connection = connection_variables(drill)[DATABASE_VARIABLE]
+    return settings | connection_variables(settings) | {DRILL_VARIABLE: drill_connection}

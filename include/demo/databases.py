@@ -17,10 +17,19 @@ if TYPE_CHECKING:
 
     from include.demo.embedded_postgres import EmbeddedPostgres
 
-__all__ = ["READER", "SAMPLE_DATABASE", "create_reader", "prepare_metadata", "prepare_sample"]
+__all__ = [
+    "DRILL_ROLE",
+    "READER",
+    "SAMPLE_DATABASE",
+    "create_drill_role",
+    "create_reader",
+    "prepare_metadata",
+    "prepare_sample",
+]
 
 SAMPLE_DATABASE = "smart_ai_hub"
 READER = "backup_reader"
+DRILL_ROLE = "backup_drill"
 
 
 def prepare_sample(postgres: EmbeddedPostgres, scale: float) -> None:
@@ -60,6 +69,15 @@ def let_reader_connect(postgres: EmbeddedPostgres) -> None:
     statement = sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(*map(sql.Identifier, (SAMPLE_DATABASE, READER)))
     with psycopg.connect(postgres.conninfo(), autocommit=True) as connection:
         connection.execute(statement)
+
+
+def create_drill_role(postgres: EmbeddedPostgres, password: str) -> None:
+    """Make sure that the drill's login role exists: it may make databases, and read none of the others."""
+    role, secret = sql.Identifier(DRILL_ROLE), sql.Literal(password)
+    with psycopg.connect(postgres.conninfo(), autocommit=True) as connection:
+        if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [DRILL_ROLE]).fetchone():
+            connection.execute(sql.SQL("CREATE ROLE {}").format(role))
+        connection.execute(sql.SQL("ALTER ROLE {} LOGIN CREATEDB PASSWORD {}").format(role, secret))
 
 
 def recreate(postgres: EmbeddedPostgres, name: str) -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import Asset, BaseOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from include.operators.task import BackupTask
+
+
+# A new verified archive: verify_archive makes the event, restore_drill waits for it.
+VERIFIED = Asset("critical_backup_verified")
 
 
 class BackupOperator(BaseOperator):

@@ -10,7 +10,9 @@ from include.backup.settings import Settings
 
 DATABASE_CONNECTION = "smart_ai_hub"
 SMTP_CONNECTION = "smtp_default"
+DRILL_CONNECTION = "backup_drill"
 DATABASE_VARIABLE = f"AIRFLOW_CONN_{DATABASE_CONNECTION.upper()}"
+DRILL_VARIABLE = f"AIRFLOW_CONN_{DRILL_CONNECTION.upper()}"
 SMTP_VARIABLE = f"AIRFLOW_CONN_{SMTP_CONNECTION.upper()}"
 
 SMTPS_PORT = 465  # RFC 8314

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import smtplib
 from collections.abc import Iterator
@@ -14,7 +15,12 @@ from airflow.sdk import BaseHook, Connection
 from include.backup.database import Database
 from include.backup.delivery import explain
 from include.backup.errors import PrerequisiteError
-from include.operators.connection_variables import DATABASE_CONNECTION, SMTP_CONNECTION, set_missing_connections
+from include.operators.connection_variables import (
+    DATABASE_CONNECTION,
+    DRILL_CONNECTION,
+    SMTP_CONNECTION,
+    set_missing_connections,
+)
 
 
 def source_database() -> Database:
@@ -24,17 +30,36 @@ def source_database() -> Database:
     Raises:
         PrerequisiteError: If the connection is missing or lacks a part.
     """
-    connection = _connection(DATABASE_CONNECTION)
-    missing = [part for part in ("host", "schema", "login") if not getattr(connection, part)]
+    return _database(DATABASE_CONNECTION, _connection(DATABASE_CONNECTION), ("host", "schema", "login"))
+
+
+def drill_database() -> Database:
+    """
+    Return where drills restore: behind the connection `backup_drill`, otherwise on the source's own server.
+
+    Its database is only entered to make others; `postgres` if none is named.
+
+    Raises:
+        PrerequisiteError: If a connection is missing or lacks a part.
+    """
+    try:
+        connection = BaseHook.get_connection(DRILL_CONNECTION)
+    except Exception:  # noqa: BLE001 - each secrets backend raises its own; it is optional
+        return dataclasses.replace(source_database(), name="postgres")
+    return _database(DRILL_CONNECTION, connection, ("host", "login"))
+
+
+def _database(name: str, connection: Connection, parts: tuple[str, ...]) -> Database:
+    missing = [part for part in parts if not getattr(connection, part)]
     if missing:
         raise PrerequisiteError(
-            f"the Airflow connection {DATABASE_CONNECTION} has no {', '.join(missing)}; expected the server's "
+            f"the Airflow connection {name} has no {', '.join(missing)}; expected the server's "
             "host, the database's name in the field 'schema', and a login"
         )
     return Database(
         host=str(connection.host),
         port=connection.port or 5432,
-        name=str(connection.schema),
+        name=str(connection.schema or "postgres"),
         user=str(connection.login),
         password=connection.password or "",
         parameters={key: str(value) for key, value in connection.extra_dejson.items()},

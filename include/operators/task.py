@@ -81,6 +81,11 @@ class BackupTask:
         return dict(self.context["params"])
 
     @property
+    def is_manual(self) -> bool:
+        """Whether a person started the run."""
+        return str(getattr(self.context["dag_run"].run_type, "value", "")) == "manual"
+
+    @property
     def delivers_mail(self) -> bool:
         """Whether the administrators get a mail of this run."""
         return bool(self.params.get("deliver_mail", True))

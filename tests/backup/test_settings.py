@@ -32,6 +32,7 @@ DEFAULTS = {
     "backup_scope_file": None,
     "backup_window_months": 3,
     "backup_parallel": 2,
+    "backup_drill": "always",
     "backup_min_size_mb": 1,
     "backup_max_size_mb": 100,
     "backup_attachment_max_mb": 25,

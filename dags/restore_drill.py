@@ -1,0 +1,50 @@
+"""
+# restore_drill
+
+A backup is worth what it restores. After every verified backup this DAG restores the newest archive into a scratch
+database, by the archive's own `restore.sh`, compares rows and SHA-256 of every table with the manifest, and drops
+the database again. The time it takes is the recovery time you can count on (table `seconds` in `*.drill.json`).
+
+| you want to | do |
+|---|---|
+| drill now, or another archive | **Trigger** (▶) and name it in `archive`; empty means the newest |
+| drill less often | `BACKUP_DRILL=weekly`, `monthly` or `off` (default `always`) |
+| drill on another server | create the Airflow connection `backup_drill`; its role needs CREATEDB |
+
+Without that connection the drill runs on the source server, if the backup's role may create databases there;
+otherwise it is skipped, and says so. A scratch database is called `critical_backup_drill_…`; one that a killed
+drill left is dropped by the next. The newest archive that passed is never expired.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from airflow.sdk import DAG, Param
+
+from include.backup.settings import load_settings
+from include.operators.backup import VERIFIED, BackupOperator
+
+settings = load_settings()
+
+with DAG(
+    dag_id="restore_drill",
+    description="Proves the newest archive by restoring it into a scratch database",
+    schedule=None if settings.backup_drill == "off" else [VERIFIED],
+    catchup=False,
+    max_active_runs=1,
+    dagrun_timeout=timedelta(minutes=settings.backup_run_timeout_minutes),
+    tags=["backup"],
+    doc_md=__doc__,
+    params={"archive": Param("", type="string", title="Which archive (empty: the newest)")},
+    default_args={
+        "retries": 3,
+        "retry_delay": timedelta(seconds=settings.backup_retry_delay_seconds),
+        "retry_exponential_backoff": 2,
+    },
+) as dag:
+    BackupOperator(
+        task_id="drill_archive",
+        doc_md="Restores into a scratch database, compares every table, drops the database, records the result "
+        "beside the archive.",
+    )
