@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import shutil
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -86,12 +88,24 @@ def publish(partial: Path, manifest: Manifest, *, sha256: str, backup_dir: Path)
     """
     final = backup_dir / manifest.archive
     sidecar = Sidecar(**manifest.model_dump(by_alias=True), archive_bytes=partial.stat().st_size, archive_sha256=sha256)
-    if os.path.lexists(final):
-        raise VerificationError(
-            f"{final} exists already and is never overwritten; clear export_database with everything downstream"
-        )
     sync_file(partial)
-    write_atomically(sidecar_path(final), sidecar.model_dump_json(indent=1, by_alias=True).encode())
-    partial.rename(final)
-    sync_folder(backup_dir)
+    with _alone_in(backup_dir):
+        if os.path.lexists(final):
+            raise VerificationError(
+                f"{final} exists already and is never overwritten; clear export_database with everything downstream"
+            )
+        write_atomically(sidecar_path(final), sidecar.model_dump_json(indent=1, by_alias=True).encode())
+        partial.rename(final)
+        sync_folder(backup_dir)
     return sidecar
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Keep other publishers out; the kernel lets go if this process dies."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

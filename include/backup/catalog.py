@@ -22,7 +22,9 @@ _USER_SCHEMA = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
 
 _TABLES = f"""
     SELECT c.oid, n.nspname, c.relname, c.relkind,
-           has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT'),
+           has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
+               AND coalesce((SELECT bool_and(has_table_privilege(p.relid, 'SELECT'))
+                               FROM pg_partition_tree(c.oid) p), true),
            row_security_active(c.oid),
            -- Not pg_relation_size: it would wait for whoever has locked the table.
            current_setting('block_size')::bigint * greatest(0, coalesce(
@@ -43,17 +45,31 @@ _INDEXED = """
       FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
      WHERE i.indrelid = ANY(%s) AND i.indisvalid AND i.indpred IS NULL"""
 
+# A key of one partition counts as its root's. The operator is the key's own: `=` may be another one under the
+# pinned search_path (citext), and the last column of a temporal key is compared by overlap.
 _FOREIGN_KEYS = """
-    SELECT k.conname, k.conrelid, k.confrelid, k.convalidated,
+    SELECT k.conname, coalesce(pg_partition_root(k.conrelid)::oid, k.conrelid),
+           coalesce(pg_partition_root(k.confrelid)::oid, k.confrelid), k.convalidated,
            (SELECT array_agg(a.attname ORDER BY u.position)
               FROM unnest(k.conkey) WITH ORDINALITY u (number, position)
               JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.number),
            (SELECT array_agg(a.attname ORDER BY u.position)
               FROM unnest(k.confkey) WITH ORDINALITY u (number, position)
-              JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.number)
+              JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.number),
+           (SELECT array_agg(CASE WHEN (to_jsonb(k) ->> 'conperiod')::bool AND u.position = cardinality(k.conpfeqop)
+                                  THEN 'pg_catalog.&&' ELSE quote_ident(n.nspname) || '.' || o.oprname END
+                             ORDER BY u.position)
+              FROM unnest(k.conpfeqop) WITH ORDINALITY u (number, position)
+              JOIN pg_operator o ON o.oid = u.number JOIN pg_namespace n ON n.oid = o.oprnamespace)
       FROM pg_constraint k
-     WHERE k.contype = 'f' AND k.conparentid = 0 AND k.conrelid = ANY(%s) AND k.confrelid = ANY(%s)
+     WHERE k.contype = 'f' AND k.conparentid = 0
+       AND coalesce(pg_partition_root(k.conrelid)::oid, k.conrelid) = ANY(%s)
+       AND coalesce(pg_partition_root(k.confrelid)::oid, k.confrelid) = ANY(%s)
      ORDER BY k.conrelid, k.conname"""
+
+# CREATE POLICY names roles, which a restore has to find; 0 is PUBLIC.
+_POLICY_ROLES = """
+    SELECT DISTINCT r.rolname FROM pg_policy p JOIN pg_roles r ON r.oid = ANY (p.polroles) ORDER BY 1"""
 
 _SEQUENCES = f"""
     SELECT n.nspname, c.relname,
@@ -67,7 +83,7 @@ _SERVER = """
            current_database(), pg_encoding_to_char(encoding), datcollate, datctype,
            -- Since PostgreSQL 15; the locale's column had another name before 17.
            coalesce(to_jsonb(d) ->> 'datlocprovider', 'c'),
-           coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale')
+           coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale'), to_jsonb(d) ->> 'daticurules'
       FROM pg_database d WHERE datname = current_database()"""
 
 
@@ -110,7 +126,7 @@ class Table:
 
 @dataclass(frozen=True)
 class ForeignKey:
-    """Rows of `table` refer to rows of `referenced` by these columns, pair by pair."""
+    """Rows of `table` refer to rows of `referenced` by these columns, pair by pair, compared by these operators."""
 
     name: str
     table: QualifiedName
@@ -118,6 +134,7 @@ class ForeignKey:
     referenced: QualifiedName
     referenced_columns: tuple[str, ...]
     validated: bool
+    operators: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -136,13 +153,25 @@ class Catalog:
     tables: Mapping[QualifiedName, Table]
     foreign_keys: tuple[ForeignKey, ...]
     sequences: tuple[SequenceName, ...]
+    policy_roles: tuple[str, ...]
+    large_objects: bool
 
 
 def _read_server(session: Session) -> ServerRecord:
     """Return where the session is connected to, and what a new database would have to be created with."""
     row = session.execute(_SERVER).fetchone()
     assert row is not None  # noqa: S101 - one's own database always exists
-    names = ["version_number", "version", "database", "encoding", "collate", "ctype", "locale_provider", "locale"]
+    names = [
+        "version_number",
+        "version",
+        "database",
+        "encoding",
+        "collate",
+        "ctype",
+        "locale_provider",
+        "locale",
+        "icu_rules",
+    ]
     return ServerRecord(host=session.info.host, port=session.info.port, **dict(zip(names, row, strict=True)))
 
 
@@ -166,13 +195,17 @@ def read_catalog(session: Session) -> Catalog:
         for oid, _, _, kind, readable, row_security, size in rows
     }
     foreign_keys = tuple(
-        ForeignKey(name, names[table], tuple(own), names[referenced], tuple(keys), validated)
-        for name, table, referenced, validated, own, keys in session.execute(_FOREIGN_KEYS, [oids, oids])
+        ForeignKey(name, names[table], tuple(own), names[referenced], tuple(keys), validated, tuple(operators))
+        for name, table, referenced, validated, own, keys, operators in session.execute(_FOREIGN_KEYS, [oids, oids])
     )
     sequences = tuple(
         SequenceName(QualifiedName(schema, name), readable) for schema, name, readable in session.execute(_SEQUENCES)
     )
-    return Catalog(_read_server(session), tables, foreign_keys, sequences)
+    policy_roles = tuple(name for (name,) in session.execute(_POLICY_ROLES))
+    large_objects = session.execute("SELECT EXISTS (SELECT FROM pg_largeobject_metadata)").fetchone()
+    return Catalog(
+        _read_server(session), tables, foreign_keys, sequences, policy_roles, bool(large_objects and large_objects[0])
+    )
 
 
 def _by_table(rows: Sequence[Sequence[Any]]) -> dict[int, list[Sequence[Any]]]:

@@ -13,6 +13,9 @@ from pathlib import Path
 
 from include.backup.errors import PrerequisiteError
 
+# Asking for a version needs none of this process's secrets.
+PLAIN = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
+
 
 @dataclass(frozen=True)
 class Clients:
@@ -78,7 +81,7 @@ def _clients_in(folder: Path) -> Clients | None:
 
 def _version(program: Path) -> str | None:
     try:
-        answer = subprocess.run([program, "--version"], capture_output=True, timeout=10, check=True)
+        answer = subprocess.run([program, "--version"], capture_output=True, timeout=10, check=True, env=PLAIN)
     except (OSError, subprocess.SubprocessError):
         return None  # installed but not usable here (Debian's wrapper without a client package, another CPU)
     version = re.search(r"\d+(\.\d+)*\S*", answer.stdout.decode(errors="replace"))

@@ -86,11 +86,15 @@ def _files_of(item: ConfigurationItem, config_dir: Path, found: FoundConfigurati
     files = {}
     for path in _below(root, found):
         matches = path == root or any(fnmatchcase(path.name, pattern) for pattern in item.patterns)
-        if not matches or not path.is_file():
+        if not matches or (not path.is_symlink() and not path.exists()):
             continue
         name = path.relative_to(config_dir).as_posix()
         if not name.isprintable():  # line feeds, and bytes that are not UTF-8
             found.warnings.append(f"configuration {name!r} has an unprintable name: not in this backup; rename it")
+        elif not path.is_file():
+            found.warnings.append(
+                f"configuration {name} is no file (a dead link, a pipe, a device): not in this backup"
+            )
         elif not os.access(path, os.R_OK):
             found.errors.append(_unreadable(path))
         else:
@@ -99,12 +103,16 @@ def _files_of(item: ConfigurationItem, config_dir: Path, found: FoundConfigurati
 
 
 def _below(root: Path, found: FoundConfiguration) -> Iterator[Path]:
-    """Yield the file, or every path below the folder, in order; os.walk does not follow links to folders."""
+    """Yield the file, or every path below the folder, in order; links to folders are followed, but not in circles."""
     if not root.is_dir():
         yield root
         return
-    for folder, folders, names in os.walk(root, onerror=lambda error: found.errors.append(_unreadable(error.filename))):
-        folders.sort()
+    seen = {root.resolve()}
+    walk = os.walk(root, followlinks=True, onerror=lambda error: found.errors.append(_unreadable(error.filename)))
+    for folder, folders, names in walk:
+        new = {name: (Path(folder) / name).resolve() for name in sorted(folders)}
+        folders[:] = [name for name, real in new.items() if real not in seen]
+        seen.update(new.values())
         yield from (Path(folder) / name for name in sorted(names))
 
 

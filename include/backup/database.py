@@ -35,6 +35,9 @@ SESSION_SETTINGS: Mapping[str, str] = {
     "jit": "off",
 }
 
+# Since PostgreSQL 17; an older server would refuse it among the options.
+NO_TRANSACTION_TIMEOUT = "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'"
+
 _LIBPQ_VARIABLES = {
     "sslmode": "PGSSLMODE",
     "sslrootcert": "PGSSLROOTCERT",
@@ -113,7 +116,7 @@ class Database:
             PrerequisiteError: If the login or the database is wrong: that does not pass by waiting.
         """
         try:
-            return psycopg.connect(
+            session = psycopg.connect(
                 make_conninfo(
                     host=self.host,
                     port=self.port,
@@ -129,8 +132,10 @@ class Database:
                 ),
                 autocommit=True,
             )
+            session.execute(NO_TRANSACTION_TIMEOUT)
         except psycopg.OperationalError as error:
             raise self._refused(str(error)) from None
+        return session
 
     def _refused(self, text: str) -> BackupError:
         reason = _last_line(text)
@@ -158,7 +163,7 @@ def explain(error: psycopg.Error, doing: str) -> BackupError:
     Connections lost, servers shutting down, locks and lack of resources may pass; the rest does not.
     Source: https://www.postgresql.org/docs/current/errcodes-appendix.html (classes 08, 40, 53, 55, 57, 58).
     """
-    text = f"{doing}: {_last_line(str(error)) or type(error).__name__}"
+    text = f"{doing}: {error.diag.message_primary or _last_line(str(error)) or type(error).__name__}"
     if is_temporary(error.sqlstate):
         return TemporaryError(text)
     return BackupError(text)

@@ -17,13 +17,13 @@ from pydantic import AwareDatetime
 
 from include.backup.catalog import Catalog, Session, read_catalog
 from include.backup.clients import Clients
-from include.backup.database import Database, explain
+from include.backup.database import NO_TRANSACTION_TIMEOUT, Database, explain
 from include.backup.errors import BackupError, TemporaryError
 from include.backup.gzip_part import GzipPart, PartRecord, Section
 from include.backup.manifest import Record, SequenceRecord, ServerRecord, TableRecord, WindowRecord
 from include.backup.names import quote_literal
 from include.backup.progress import Progress
-from include.backup.references import take_along
+from include.backup.references import require_closed, take_along
 from include.backup.run import utc_now
 from include.backup.selection import Selection, by_name
 from include.backup.streams import DumpHeader, EndMarker, Streams
@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 # One number for this product: no two exports of one database at a time, whatever host they run on.
 ADVISORY_LOCK = 0x63726974_6261636B
+LARGE_OBJECTS_RENAMED = 16  # pg_dump's option was --no-blobs before
 TURN_POLL_SECONDS = 2.0
 
 _ROWS_HEADER = """\
@@ -59,6 +60,7 @@ class ExportResult(Record):
     parts: tuple[PartRecord, ...]
     sequences: tuple[SequenceRecord, ...]
     left_out: tuple[str, ...]
+    policy_roles: tuple[str, ...]
     warnings: tuple[str, ...]
 
 
@@ -138,6 +140,7 @@ class Export:
         started = time.monotonic()
         catalog = read_catalog(session)
         selections = take_along(session, catalog, plan(catalog))
+        require_closed(session, catalog, selections)
         for selection in selections:
             if selection.rows_by_reference:
                 log.info(
@@ -162,6 +165,7 @@ class Export:
             parts=parts,
             sequences=sequences,
             left_out=tuple(sorted(str(name) for name in catalog.tables.keys() - by_name(selections).keys())),
+            policy_roles=catalog.policy_roles,
             warnings=tuple(self._warnings),
         )
 
@@ -203,6 +207,8 @@ class Export:
             f"--snapshot={snapshot}",
             "--no-owner",
             "--no-privileges",
+            "--no-large-objects" if self._clients.major >= LARGE_OBJECTS_RENAMED else "--no-blobs",
+            "--no-tablespaces",  # the target server may not have them
             "--no-subscriptions",  # a restored copy must not start to replicate
             "--lock-wait-timeout=60000",
             "--no-password",
@@ -239,6 +245,7 @@ class Export:
             end_marker.look_at(block)
 
         script = (
+            f"{NO_TRANSACTION_TIMEOUT} \\g /dev/null\n"
             "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY;\n"
             f"SET TRANSACTION SNAPSHOT {quote_literal(snapshot)};\n"
             # Only with \\g does psql keep the server's count; the "file" is the pipe that it writes to anyway.

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 COMPRESSION_LEVEL = 3  # ISA-L's best; see docs/BACKUP_DEVELOPMENT.md
 GZIP_WINDOW_BITS = 31
+LONG_NAME_BYTES = 200  # file systems take 255
 
 
 class PartRecord(FileRecord):
@@ -42,7 +43,8 @@ class Section:
 
 def part_path(folder: Path, name: str) -> Path:
     """Return where the compressed part of the member `name` lies."""
-    return folder / (name.replace("/", "\N{DIVISION SLASH}") + ".gz")
+    plain = "/" not in name and len(os.fsencode(name)) < LONG_NAME_BYTES
+    return folder / ((name if plain else hashlib.sha256(os.fsencode(name)).hexdigest()) + ".gz")
 
 
 class GzipPart:

@@ -58,6 +58,7 @@ class ServerRecord(Record):
     ctype: str
     locale_provider: Literal["c", "i", "b"]
     locale: str | None
+    icu_rules: str | None
 
     @property
     def major(self) -> int:
@@ -75,6 +76,7 @@ class ServerRecord(Record):
         options += [f"LC_COLLATE {quote_literal(self.collate)}", f"LC_CTYPE {quote_literal(self.ctype)}"]
         if self.locale_provider == "i":
             options += ["LOCALE_PROVIDER icu", f"ICU_LOCALE {quote_literal(self.locale or '')}"]
+            options += [f"ICU_RULES {quote_literal(self.icu_rules)}"] if self.icu_rules else []
         if self.locale_provider == "b":
             options += ["LOCALE_PROVIDER builtin", f"BUILTIN_LOCALE {quote_literal(self.locale or '')}"]
         return " ".join(options)
@@ -222,11 +224,16 @@ def read_sidecar(archive: Path) -> Sidecar:
 
 
 def readable_archives(backup_dir: Path) -> Iterator[tuple[Path, Sidecar]]:
-    """Yield the archives that this system named and that have their manifest, in no order; skip the rest."""
+    """Yield the archives of this system's names that are as large as their manifest says, in no order."""
     for path in backup_dir.glob("critical_backup_*.tar.gz"):
         if ARCHIVE_NAME.fullmatch(path.name) and path.is_file() and not path.is_symlink():
             try:
-                yield path, read_sidecar(path)
+                sidecar = read_sidecar(path)
+                size = path.stat().st_size
+                if size == sidecar.archive_bytes:
+                    yield path, sidecar
+                else:
+                    log.warning("%s is passed over: %d bytes, expected %d", path.name, size, sidecar.archive_bytes)
             except VerificationError as error:
                 log.warning("%s is passed over: %s", path.name, error)
 

@@ -19,7 +19,7 @@ from include.backup.errors import BackupError, PrerequisiteError, ScopeError, Te
 from include.backup.manifest import Record
 from include.backup.references import is_used, leaving_keys
 from include.backup.scope import Scope, load_scope
-from include.backup.selection import WINDOW_TYPES, Selection, select_rows
+from include.backup.selection import WINDOW_TYPES, Selection, require_tables, select_rows
 from include.backup.settings import BYTES_PER_MB, Settings
 
 # Rows shrink at least threefold; parts and archive are on the disk together until the archive is verified.
@@ -102,6 +102,7 @@ def _check_database(
         with database.connect() as session:
             catalog = read_catalog(session)
             if scope and check_scope(findings, catalog, scope, role=database.user):
+                require_tables(catalog, scope)
                 selections = select_rows(
                     catalog, scope, cut_off_for=cut_off_for, default_months=settings.backup_window_months
                 )
@@ -150,6 +151,9 @@ def check_scope(findings: Findings, catalog: Catalog, scope: Scope, *, role: str
             f"role {role} may not read {_some(sorted(unreadable))}; the schema of all of them is in the backup: "
             f"GRANT pg_read_all_data TO {role}, or USAGE on the schema and SELECT"
         )
+    findings.refuse(*_large_object_errors(catalog, scope))
+    if catalog.large_objects and not findings.errors:
+        findings.warnings.append("the database holds large objects; they are not in this backup")
     taken = set(scope.taken)
     unknown = sorted(str(name) for name in catalog.tables if name not in taken and not scope.excludes(name))
     if unknown:
@@ -158,6 +162,18 @@ def check_scope(findings: Findings, catalog: Catalog, scope: Scope, *, role: str
             "name them in the scope file"
         )
     return len(findings.errors) == before
+
+
+def _large_object_errors(catalog: Catalog, scope: Scope) -> Iterator[str]:
+    """A column of type oid or lo in a database with large objects most likely points to them."""
+    for name in scope.taken:
+        table = catalog.tables.get(name)
+        for column in table.columns if table and catalog.large_objects else ():
+            if column.type.rpartition(".")[2] in ("oid", "lo"):
+                yield (
+                    f"column {column.name} of {name} is of type {column.type} and the database holds large objects, "
+                    "which are not backed up: a restore would lose them; leave the table out or keep them as bytea"
+                )
 
 
 def _window_errors(catalog: Catalog, scope: Scope) -> Iterator[str]:

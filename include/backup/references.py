@@ -6,6 +6,7 @@ import dataclasses
 from collections import defaultdict
 
 from include.backup.catalog import Catalog, ForeignKey, Session
+from include.backup.errors import BackupError
 from include.backup.names import QualifiedName, quote
 from include.backup.selection import Selection, by_name
 
@@ -22,9 +23,23 @@ def leaving_keys(catalog: Catalog, selections: tuple[Selection, ...]) -> list[Fo
 def is_used(session: Session, key: ForeignKey, selection: Selection) -> bool:
     """Whether any row that is taken refers to something by this key."""
     filled = " AND ".join(f"t.{quote(column)} IS NOT NULL" for column in key.columns)
-    query = f"SELECT EXISTS (SELECT FROM {selection.source_sql} t WHERE {selection.condition_sql} AND {filled})"
-    row = session.execute(query).fetchone()
-    return bool(row and row[0])
+    along = {leaf: set(ctids) for leaf, ctids in selection.taken_along.items()}
+    for source in _sources(selection, None) + _sources(selection, along):
+        row = session.execute(f"SELECT EXISTS (SELECT FROM {source} t WHERE {filled})").fetchone()
+        if row and row[0]:
+            return True
+    return False
+
+
+def require_closed(session: Session, catalog: Catalog, selections: tuple[Selection, ...]) -> None:
+    """Raise BackupError if a row that is taken refers to a table that is not: the restore would fail."""
+    taken = by_name(selections)
+    for key in leaving_keys(catalog, selections):
+        if key.validated and is_used(session, key, taken[key.table]):
+            raise BackupError(
+                f"foreign key {key.name} of {key.table} refers to {key.referenced}, which is not in the backup: "
+                f"a restore would fail; take {key.referenced} into the scope file"
+            )
 
 
 def take_along(session: Session, catalog: Catalog, selections: tuple[Selection, ...]) -> tuple[Selection, ...]:
@@ -78,8 +93,8 @@ def _sources(selection: Selection, newest: dict[str, set[str]] | None) -> list[s
 
 def _referred_rows(key: ForeignKey, source: str, referenced: Selection) -> str:
     assert referenced.window is not None  # noqa: S101 - only windowed tables are asked for
-    pairs = zip(key.columns, key.referenced_columns, strict=True)
-    joined = " AND ".join(f"c.{quote(own)} = p.{quote(other)}" for own, other in pairs)
+    pairs = zip(key.columns, key.referenced_columns, key.operators, strict=True)
+    joined = " AND ".join(f"p.{quote(other)} OPERATOR({operator}) c.{quote(own)}" for own, other, operator in pairs)
     return (
         f"SELECT DISTINCT p.tableoid::regclass::text, p.ctid::text FROM {source} c "
         f"JOIN {referenced.source_sql} p ON {joined} WHERE {referenced.window.outside('p')}"

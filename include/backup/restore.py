@@ -132,8 +132,6 @@ class Restore:
         log.info("every table has the SHA-256 of the manifest")
 
     def _is_same(self, table: TableRecord) -> bool:
-        if table.partitioned and table.rows_by_reference:
-            return True  # rows come back in the partitions' order, not in the file's; restore.sh has counted them
         digest = hashlib.sha256()
         arguments = [str(self._clients.psql), "-X", "-q", "-w", "-v", "ON_ERROR_STOP=1", "-f", "-"]
         script = f"{table.copy_out_statement} \\g /dev/stdout\n"

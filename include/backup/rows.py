@@ -119,12 +119,14 @@ def _skip_to_copy(waiting: list[bytes], lines: Iterator[list[bytes]], table: Tab
 
 def _line_batches(blocks: Iterable[bytes]) -> Iterator[list[bytes]]:
     """Yield the complete lines of each block, without their line feeds."""
-    rest = b""
+    rest: list[bytes] = []
     for block in blocks:
-        *batch, rest = (rest + block).split(b"\n")
-        if batch:
-            yield batch
-    if rest:
+        first, *more = block.split(b"\n")
+        rest.append(first)
+        if more:
+            yield [b"".join(rest), *more[:-1]]
+            rest = [more[-1]]
+    if any(rest):
         raise RowsError("the last line has no end")
 
 

@@ -67,9 +67,10 @@ def cut_off(stands_for: datetime, months: int, timezone_name: str) -> datetime:
 
 
 def create_workspace(run: BackupRun, backup_dir: Path) -> Path:
-    """Make the run's workspace (0700), keeping what an earlier try left in it. Return it."""
+    """Make the run's workspace (0700), keeping what an earlier try left in it; sweep old ones. Return it."""
     workspace = run.workspace(backup_dir)
     workspace.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _sweep(workspace)
     workspace.mkdir(mode=0o700, exist_ok=True)
     return workspace
 
@@ -93,12 +94,20 @@ def open_workspace(run: BackupRun, backup_dir: Path) -> Path:
 def remove_workspace(run: BackupRun, backup_dir: Path) -> list[Path]:
     """Remove the run's workspace and those that nobody has touched for a day. Return what was removed."""
     workspace = run.workspace(backup_dir)
+    own = [workspace] if workspace.is_dir() else []
+    for path in own:
+        shutil.rmtree(path)
+    return own + _sweep(workspace)
+
+
+def _sweep(but_not: Path) -> list[Path]:
+    """Remove the other workspaces that nobody has touched for a day: failed runs must not fill the disk."""
     oldest = time.time() - WORKSPACE_KEPT.total_seconds()
-    others = [path for path in workspace.parent.glob("*") if path != workspace and _last_touched(path) < oldest]
-    removed = [path for path in (workspace, *others) if path.is_dir()]
-    for path in removed:
-        shutil.rmtree(path, ignore_errors=path != workspace)
-    return removed
+    left_over = [path for path in but_not.parent.glob("*") if path != but_not and path.is_dir()]
+    left_over = [path for path in left_over if _last_touched(path) < oldest]
+    for path in left_over:
+        shutil.rmtree(path, ignore_errors=True)
+    return left_over
 
 
 def _last_touched(workspace: Path) -> float:

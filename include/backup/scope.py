@@ -29,6 +29,7 @@ RESERVED_FILES = frozenset(
         "restore.sh",
         "restore.sql",
         "finish.sql",
+        "roles.sql",
         "SHA256SUMS",
         "schema.sql",
         "sequences.sql",
@@ -69,7 +70,7 @@ class WindowedTable(_Part):
 
     table: TableName
     column: str
-    months: Annotated[int, Field(ge=1)] | None = None
+    months: Annotated[int, Field(ge=1, le=1200)] | None = None
 
 
 class ConfigurationItem(_Part):
@@ -101,6 +102,11 @@ class Scope(_Part):
             raise ValueError(f"taken twice: {', '.join(doubles)}; name each table once")
         files = [*self.tables, *self.windowed, *(item.path for item in self.configuration)]
         clashes = [name for name, count in Counter(files).items() if count > 1 or name in RESERVED_FILES]
+        clashes += [
+            name
+            for name in files
+            if "/" in name and name.split("/")[0] in {*RESERVED_FILES, *self.tables, *self.windowed}
+        ]
         if clashes:
             raise ValueError(f"file name in use: {', '.join(sorted(clashes))}; choose another")
         if not self.taken:

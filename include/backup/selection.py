@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 
 from include.backup.catalog import Catalog, Table
 from include.backup.errors import BackupError
-from include.backup.names import QualifiedName, quote
+from include.backup.names import QualifiedName, quote, quote_literal
 from include.backup.scope import Scope, WindowedTable
 
 WINDOW_TYPES = frozenset({"timestamp with time zone", "timestamp without time zone", "date"})
@@ -78,6 +78,14 @@ class Selection:
             if not self.table.partitioned:
                 source = f"{self.table.name.sql} ({self.columns_sql})" if self.columns_sql else self.table.name.sql
             return f"COPY {source} TO STDOUT"
+        if self.table.partitioned and self.taken_along:
+            # One scan, partition by partition: loaded again in this order, the rows come out in it again.
+            conditions = [self.condition_sql] + [
+                f"t.tableoid = {quote_literal(leaf)}::pg_catalog.regclass AND t.ctid = ANY ('{_array(ctids)}'::tid[])"
+                for leaf, ctids in self.taken_along.items()
+            ]
+            rows = [f"SELECT {self.columns_sql} FROM {self.source_sql} t WHERE ({') OR ('.join(conditions)})"]
+            return f"COPY ({rows[0]}) TO STDOUT WITH (FORMAT csv, HEADER)"
         rows = [f"SELECT {self.columns_sql} FROM {self.source_sql} t WHERE {self.condition_sql}"]
         for leaf, ctids in self.taken_along.items():
             rows.append(f"SELECT {self.columns_sql} FROM ONLY {leaf} t WHERE t.ctid = ANY ('{_array(ctids)}'::tid[])")
@@ -120,6 +128,14 @@ def require_tables(catalog: Catalog, scope: Scope) -> None:
     missing = [str(table) for table in scope.taken if table not in catalog.tables]
     if missing:
         raise BackupError(f"tables in the scope file but not in the database: {', '.join(missing)}")
+    broken = [
+        name
+        for table in scope.taken
+        for name in (table.schema, table.name, *catalog.tables[table].exported_columns)
+        if "\n" in name
+    ]
+    if broken:
+        raise BackupError(f"psql cannot load names with a line break: {', '.join(map(repr, broken))}; rename them")
 
 
 def by_name(selections: tuple[Selection, ...]) -> dict[QualifiedName, Selection]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from include.backup.durable import write_atomically
 from include.backup.manifest import Sidecar
+from include.backup.run import utc_now
 from include.backup.settings import BYTES_PER_MB
 from include.backup.templates import size_text
 
@@ -25,7 +26,7 @@ def update_status(sidecar: Sidecar, backup_dir: Path) -> bool:
         False if a later one is recorded already (an old run was cleared); then nothing changes.
     """
     recorded = read_last_success(backup_dir)
-    if recorded and recorded > sidecar.snapshot_at:
+    if recorded and sidecar.snapshot_at < recorded <= utc_now():  # one in the future is a clock's mistake
         log.info("the status stays: a later success, %s, is recorded already", recorded.isoformat())
         return False
     size_mb = sidecar.archive_bytes // BYTES_PER_MB

@@ -66,6 +66,10 @@ class Streams:
         if not errors:
             return TemporaryError(f"{doing}: ended with status {status}: {answer.strip()[-300:] or 'no message'}")
         sqlstate, reason = errors[-1]
+        if re.search(
+            r"snapshot .*does not exist|invalid snapshot identifier|could not import the requested snapshot", reason
+        ):
+            return TemporaryError(f"{doing}: the session that holds the snapshot has ended ({reason})")
         if re.search(r"permission denied|does not exist", reason) or (sqlstate and not is_temporary(sqlstate)):
             return BackupError(f"{doing}: {reason}")
         return TemporaryError(f"{doing}: {reason}")
@@ -85,15 +89,15 @@ class Streams:
 class EndMarker:
     """Looks for a line that is only a backslash and a full stop, also across blocks."""
 
-    MARKER = b"\n\\.\n"
+    MARKER = re.compile(rb"\n\\\.\r?\n")
 
     def __init__(self) -> None:
         self.found = False
         self._tail = b""
 
     def look_at(self, block: bytes) -> None:
-        self.found = self.found or self.MARKER in block or self.MARKER in self._tail + block[:3]
-        self._tail = (self._tail + block[-3:])[-3:]
+        self.found = self.found or bool(self.MARKER.search(block) or self.MARKER.search(self._tail + block[:4]))
+        self._tail = (self._tail + block[-4:])[-4:]
 
 
 class DumpHeader:

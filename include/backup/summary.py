@@ -27,6 +27,7 @@ from include.backup.run import BackupRun
 from include.backup.templates import render
 
 SUMS_FILE = "SHA256SUMS"
+MAX_IDENTIFIER_BYTES = 63  # of PostgreSQL
 
 
 class SummaryResult(Record):
@@ -75,7 +76,7 @@ def write_summary(
         # Two steps may have seen the same missing file.
         warnings=tuple(dict.fromkeys((*steps.warnings, *export.warnings, *steps.configuration.warnings))),
     )
-    texts = _texts(draft, ZoneInfo(timezone_name))
+    texts = _texts(draft, ZoneInfo(timezone_name), export.policy_roles)
     parts = [_write(folder, name, text) for name, text in texts.items()]
     files = (*(part.file_record for part in parts), *draft.files)
     sums = _write(folder, SUMS_FILE, "".join(map(_sum_line, files)))
@@ -84,7 +85,7 @@ def write_summary(
     return SummaryResult(manifest=manifest, parts=(parts[0], record, sums, *parts[1:]))
 
 
-def _texts(manifest: Manifest, zone: ZoneInfo) -> dict[str, str]:
+def _texts(manifest: Manifest, zone: ZoneInfo, policy_roles: tuple[str, ...]) -> dict[str, str]:
     """Return the files for people, BACKUP_INFO.txt first."""
     values = {
         "manifest": manifest,
@@ -95,8 +96,9 @@ def _texts(manifest: Manifest, zone: ZoneInfo) -> dict[str, str]:
         "tables": [list(map(shlex.quote, _restore_arguments(table))) for table in manifest.tables],
         "configurations": [file for file in manifest.files if file.kind == "configuration"],
         "create_options": manifest.server.create_options,
+        "policy_roles": policy_roles,
     }
-    names = (INFO_FILE, "restore.sh", "restore.sql", "finish.sql")
+    names = (INFO_FILE, "restore.sh", "restore.sql", "roles.sql", "finish.sql")
     return {name: render(f"{name}.j2", values) for name in names}
 
 
@@ -127,7 +129,8 @@ def _sum_line(file: FileRecord) -> str:
 def restored_name(database: str) -> str:
     """Return a name for the restored database that needs no quotes in SQL or in a shell."""
     name = re.sub(r"\W", "_", database.lower(), flags=re.ASCII)
-    return f"{'db_' if name[0].isdigit() else ''}{name}_restored"
+    name = f"{'db_' if name[0].isdigit() else ''}{name}"
+    return name[: MAX_IDENTIFIER_BYTES - len("_restored")] + "_restored"
 
 
 def _copy_command(table: TableRecord) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping
 from datetime import datetime, tzinfo
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
+from include.backup.names import quote_literal
 
 FOLDER = Path(__file__).resolve().parent.parent / "templates"
 
@@ -33,6 +36,11 @@ def render(template: str, values: Mapping[str, Any]) -> str:
     return _environment().get_template(template).render(values)
 
 
+def _in_double_quotes(text: str) -> str:
+    """Return the text as it must stand between double quotes of a shell."""
+    return re.sub(r'([\\"$`])', r"\\\1", text)
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(
@@ -43,5 +51,11 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"size": size_text, "time": time_text, "shell": shlex.quote}
+    environment.filters |= {
+        "size": size_text,
+        "time": time_text,
+        "shell": shlex.quote,
+        "literal": quote_literal,
+        "in_double_quotes": _in_double_quotes,
+    }
     return environment

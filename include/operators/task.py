@@ -72,7 +72,7 @@ class BackupTask:
             kind=run_type if run_type in ("scheduled", "backfill") else "manual",  # type: ignore[arg-type]
             # A date in the future would move the cut-off forward and lose rows.
             stands_for=min(slot, datetime.now(timezone.utc)).astimezone(timezone.utc),
-            reason=str(self.params.get("reason") or ""),
+            reason=" ".join(str(self.params.get("reason") or "").split()),
         )
 
     @property

@@ -117,6 +117,7 @@ def make_manifest(**changes: Any) -> Manifest:
             ctype="C",
             locale_provider="c",
             locale=None,
+            icu_rules=None,
         ),
         "configuration_dir": "/config",
         "clients": {"psql": "18.0", "pg_dump": "18.0"},

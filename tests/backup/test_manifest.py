@@ -61,7 +61,7 @@ def test_sidecar_names_are_those_of_the_data_model(sidecar: MakeSidecar, table: 
     assert list(values["run"]) == ["run_id", "kind", "stands_for", "reason"]
     assert list(values["server"]) == [
         "host", "port", "version", "version_number", "database", "encoding", "collate", "ctype", "locale_provider",
-        "locale",
+        "locale", "icu_rules",
     ]  # fmt: skip
     assert list(values["tables"][0]) == [
         "schema", "name", "file", "partitioned", "columns", "types", "rows", "rows_by_reference", "offset", "bytes",
@@ -137,7 +137,7 @@ def test_readable_archives_only_own_with_manifest(tmp_path: Path, sidecar: MakeS
 
     def text_of(name: str) -> str:
         moment = datetime.strptime(name, "critical_backup_%Y%m%d_%H%M%S.tar.gz").replace(tzinfo=timezone.utc)
-        return str(sidecar(snapshot_at=moment).model_dump_json(by_alias=True))
+        return str(sidecar(archive_bytes=1, snapshot_at=moment).model_dump_json(by_alias=True))
 
     names = [f"critical_backup_2026110{day}_020004.tar.gz" for day in range(1, 9)]
     good = [put(name, text_of(name)) for name in names[:2]]

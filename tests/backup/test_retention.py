@@ -116,8 +116,10 @@ def test_plan_no_archive_is_no_error() -> None:
 def store(folder: Path, sidecar: Sidecar) -> Path:
     """Put an archive and its sidecar into the folder."""
     path = folder / sidecar.archive
-    path.write_bytes(b"not opened by retention")
-    sidecar_path(path).write_text(sidecar.model_dump_json(by_alias=True))
+    content = b"not opened by retention"
+    path.write_bytes(content)
+    fitting = sidecar.model_copy(update={"archive_bytes": len(content)})
+    sidecar_path(path).write_text(fitting.model_dump_json(by_alias=True))
     return path
 
 

@@ -164,8 +164,8 @@ def test_scope_reserved_file_refused(tmp_path: Path, name: str) -> None:
 def test_scope_reserved_names_are_those_of_the_data_model() -> None:
     """The archive's own files are all reserved."""
     assert {
-        "BACKUP_INFO.txt", "MANIFEST.json", "restore.sh", "restore.sql", "finish.sql", "SHA256SUMS", "schema.sql",
-        "sequences.sql", "constraints.sql",
+        "BACKUP_INFO.txt", "MANIFEST.json", "restore.sh", "restore.sql", "roles.sql", "finish.sql", "SHA256SUMS",
+        "schema.sql", "sequences.sql", "constraints.sql",
     } == RESERVED_FILES  # fmt: skip
 
 
