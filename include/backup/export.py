@@ -15,11 +15,13 @@ from typing import Any
 import psycopg
 from pydantic import AwareDatetime
 
-from include.backup.catalog import Catalog, Session, read_catalog
+from include.backup.catalog import Catalog, ForeignKey, Session, read_catalog
 from include.backup.clients import Clients
+from include.backup.constraints import ConstraintsDump
 from include.backup.database import Database, explain
 from include.backup.errors import BackupError, TemporaryError
 from include.backup.gzip_part import GzipPart, PartRecord, Section
+from include.backup.leaving import Leaving, find_leaving
 from include.backup.manifest import Record, SequenceRecord, ServerRecord, TableRecord, WindowRecord
 from include.backup.names import quote_literal
 from include.backup.progress import Progress
@@ -138,6 +140,7 @@ class Export:
         started = time.monotonic()
         catalog = read_catalog(session)
         selections = take_along(session, catalog, plan(catalog))
+        not_valid = self._look_at_leaving(find_leaving(session, catalog, selections))
         for selection in selections:
             if selection.rows_by_reference:
                 log.info(
@@ -146,7 +149,7 @@ class Export:
                     selection.rows_by_reference,
                 )
         sequences = _read_sequences(session, catalog)
-        (schema, *rows, constraints), tables = self._export_files(snapshot, selections)
+        (schema, *rows, constraints), tables = self._export_files(snapshot, selections, not_valid)
         parts = (schema, *rows, self._write_sequences(sequences), constraints)
         session.execute("COMMIT")
         log.info("the snapshot was held for %.1f s", time.monotonic() - started)
@@ -158,15 +161,26 @@ class Export:
             cut_off=cut_off,
             server=catalog.server,
             clients={"pg_dump": self._clients.version, "psql": self._clients.version},
-            tables=tuple(tables),
+            tables=tuple(_with_not_valid(table, not_valid) for table in tables),
             parts=parts,
             sequences=sequences,
             left_out=tuple(sorted(str(name) for name in catalog.tables.keys() - by_name(selections).keys())),
             warnings=tuple(self._warnings),
         )
 
+    def _look_at_leaving(self, leaving: Iterable[Leaving]) -> tuple[ForeignKey, ...]:
+        """Return the foreign keys to be restored NOT VALID; rows may have come since the prerequisites were checked."""
+        errors = [one.error for one in leaving if one.error]
+        if errors:
+            raise BackupError("; ".join(errors))
+        self._warnings += [one.warning for one in leaving if one.warning]
+        not_valid = [one for one in leaving if one.restored_not_valid]
+        for one in not_valid:
+            log.warning("%s: %d rows, for example %s", one.warning, one.rows, one.example)
+        return tuple(one.key for one in not_valid)
+
     def _export_files(
-        self, snapshot: str, selections: tuple[Selection, ...]
+        self, snapshot: str, selections: tuple[Selection, ...], not_valid: tuple[ForeignKey, ...]
     ) -> tuple[list[PartRecord], list[TableRecord]]:
         files: dict[str, list[Selection]] = {}
         for selection in selections:
@@ -177,7 +191,7 @@ class Export:
             ThreadPoolExecutor(self._parallel, thread_name_prefix="export") as pool,
         ):
             schema = pool.submit(self._dump, snapshot, "pre-data", "schema.sql")
-            constraints = pool.submit(self._dump, snapshot, "post-data", "constraints.sql")
+            constraints = pool.submit(self._dump, snapshot, "post-data", "constraints.sql", not_valid)
             rows = {file: pool.submit(self._export_rows, snapshot, file, files[file]) for file in largest_first}
             self._wait_for((schema, constraints, *rows.values()))
             in_load_order = [rows[file].result() for file in files]
@@ -195,7 +209,7 @@ class Export:
             self.cancel()
             raise failure
 
-    def _dump(self, snapshot: str, section: str, file: str) -> PartRecord:
+    def _dump(self, snapshot: str, section: str, file: str, not_valid: tuple[ForeignKey, ...] = ()) -> PartRecord:
         """Write one section of the whole database's schema."""
         arguments = [
             str(self._clients.pg_dump),
@@ -208,9 +222,11 @@ class Export:
             "--no-password",
         ]
         with self._progress.file(file), GzipPart(self._folder, file) as part:
-            header = DumpHeader(part.write)
+            constraints = ConstraintsDump(part.write, not_valid)
+            header = DumpHeader(constraints.take)
             self._streams.run(arguments, "", header.take, doing=f"pg_dump of the {section} section")
             header.flush()
+            constraints.flush()
         return part.record("schema" if section == "pre-data" else "constraints")
 
     def _export_rows(
@@ -291,6 +307,11 @@ def _table_record(selection: Selection, *, rows: int, section: Section) -> Table
         sha256=section.sha256,
         window=WindowRecord(**dataclasses.asdict(window)) if window else None,
     )
+
+
+def _with_not_valid(table: TableRecord, not_valid: tuple[ForeignKey, ...]) -> TableRecord:
+    names = tuple(key.name for key in not_valid if key.table == table.qualified)
+    return table.model_copy(update={"not_valid": names})
 
 
 def _row_count(answer: str, name: str) -> int:

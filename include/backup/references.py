@@ -1,4 +1,4 @@
-"""Foreign keys that leave the archive: rows that must be taken along, and keys that would break a restore."""
+"""Rows outside the windows that must be taken along, because taken rows refer to them."""
 
 from __future__ import annotations
 
@@ -6,25 +6,11 @@ import dataclasses
 from collections import defaultdict
 
 from include.backup.catalog import Catalog, ForeignKey, Session
-from include.backup.names import QualifiedName, quote
-from include.backup.selection import Selection, by_name
+from include.backup.names import QualifiedName
+from include.backup.selection import Selection, by_name, tid_array
 
 # Per table, per partition: the ctids found so far.
 _Found = dict[QualifiedName, dict[str, set[str]]]
-
-
-def leaving_keys(catalog: Catalog, selections: tuple[Selection, ...]) -> list[ForeignKey]:
-    """Return the foreign keys of taken tables that refer to tables which are not taken."""
-    taken = by_name(selections)
-    return [key for key in catalog.foreign_keys if key.table in taken and key.referenced not in taken]
-
-
-def is_used(session: Session, key: ForeignKey, selection: Selection) -> bool:
-    """Whether any row that is taken refers to something by this key."""
-    filled = " AND ".join(f"t.{quote(column)} IS NOT NULL" for column in key.columns)
-    query = f"SELECT EXISTS (SELECT FROM {selection.source_sql} t WHERE {selection.condition_sql} AND {filled})"
-    row = session.execute(query).fetchone()
-    return bool(row and row[0])
 
 
 def take_along(session: Session, catalog: Catalog, selections: tuple[Selection, ...]) -> tuple[Selection, ...]:
@@ -32,13 +18,16 @@ def take_along(session: Session, catalog: Catalog, selections: tuple[Selection, 
     Return the selections with the rows outside the windows that taken rows refer to.
 
     And with those that these refer to, and so on. Only windowed tables can lack a row, so only keys that refer
-    to them are followed.
+    to them are followed, and of these only the keys of tables with `reference: take`.
     """
     taken = by_name(selections)
     keys = [
         key
         for key in catalog.foreign_keys
-        if key.table in taken and key.referenced in taken and taken[key.referenced].window
+        if key.table in taken
+        and key.referenced in taken
+        and taken[key.referenced].window
+        and taken[key.table].reference == "take"
     ]
     found: _Found = defaultdict(lambda: defaultdict(set))
     newest: _Found | None = None
@@ -70,24 +59,15 @@ def _one_step(
 def _sources(selection: Selection, newest: dict[str, set[str]] | None) -> list[str]:
     if newest is None:
         return [f"(SELECT * FROM {selection.source_sql} t WHERE {selection.condition_sql})"]
-    return [
-        f"(SELECT * FROM ONLY {leaf} t WHERE t.ctid = ANY ('{{{','.join(_quoted(ctids))}}}'::tid[]))"
-        for leaf, ctids in newest.items()
-    ]
+    return [f"(SELECT * FROM ONLY {leaf} t WHERE t.ctid = ANY ({tid_array(ctids)}))" for leaf, ctids in newest.items()]
 
 
 def _referred_rows(key: ForeignKey, source: str, referenced: Selection) -> str:
     assert referenced.window is not None  # noqa: S101 - only windowed tables are asked for
-    pairs = zip(key.columns, key.referenced_columns, strict=True)
-    joined = " AND ".join(f"c.{quote(own)} = p.{quote(other)}" for own, other in pairs)
     return (
         f"SELECT DISTINCT p.tableoid::regclass::text, p.ctid::text FROM {source} c "
-        f"JOIN {referenced.source_sql} p ON {joined} WHERE {referenced.window.outside('p')}"
+        f"JOIN {referenced.source_sql} p ON {key.join_sql('c', 'p')} WHERE {referenced.window.outside('p')}"
     )
-
-
-def _quoted(ctids: set[str]) -> list[str]:
-    return [f'"{ctid}"' for ctid in sorted(ctids)]
 
 
 def _sorted(leaves: dict[str, set[str]]) -> dict[str, tuple[str, ...]]:
