@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections import Counter
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -177,3 +178,9 @@ def _describe(problem: Any) -> str:
     place = ".".join(str(part) for part in problem["loc"] if part != "[key]")
     message = str(problem["msg"]).removeprefix("Value error, ")
     return " ".join((f"{place}: {message}" if place else message).split())
+
+
+if __name__ == "__main__":
+    from include.backup.scope_command import main
+
+    sys.exit(main())
