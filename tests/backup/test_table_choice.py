@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import pytest
 import yaml
 
-from include.backup.catalog import Catalog, Column, ForeignKey, Server, Table
+from include.backup.catalog import Catalog, Column, ForeignKey, Table
+from include.backup.manifest import ServerRecord
 from include.backup.names import QualifiedName
 from include.backup.scope import Scope
 from include.backup.scope_audit import Estimate
@@ -15,7 +16,18 @@ from include.backup.scope_proposal import propose_all
 from include.backup.scope_yaml import yaml_text
 from include.backup.table_choice import LARGE_BYTES, LARGE_ROWS, Choice, Facts, Habits
 
-SERVER = Server(180000, "18.0", "shop", "UTF8", "C", "C")
+SERVER = ServerRecord(
+    host="localhost",
+    port=5432,
+    version="18.0",
+    version_number=180000,
+    database="shop",
+    encoding="UTF8",
+    collate="C",
+    ctype="C",
+    locale_provider="c",
+    locale=None,
+)
 TIME = "timestamp with time zone"
 
 
@@ -26,7 +38,7 @@ def table(name: str, **columns: str) -> Table:
         readable=True,
         row_security=False,
         bytes=0,
-        columns=tuple(Column(column, type_, generated=False) for column, type_ in columns.items()),
+        columns=tuple(Column(column, type_, generated=False, sql_type=type_) for column, type_ in columns.items()),
         indexed=frozenset(),
     )
 
