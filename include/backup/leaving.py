@@ -46,7 +46,7 @@ class Leaving:
     @property
     def error(self) -> str | None:
         """Why there can be no backup, if so."""
-        key, rows = self.key, f"{self.rows:,} {'row' if self.rows == 1 else 'rows'} so, for example {self.example}"
+        key, rows = self.key, f"{self.rows:,} {'row' if self.rows == 1 else 'rows'} do so, for example {self.example}"
         if self._is_impossible:
             return (
                 f"foreign key {key.name} of the partitioned table {key.declared_on} cannot be restored NOT VALID by "
@@ -71,8 +71,11 @@ class Leaving:
 
     @property
     def _is_impossible(self) -> bool:
-        supported = not self.key.partitioned or self.server.major >= NOT_VALID_ON_PARTITIONED
-        return self.reference == "not_valid" and self.key.validated and not supported
+        return self.reference == "not_valid" and self.key.validated and not self._can_be_not_valid
+
+    @property
+    def _can_be_not_valid(self) -> bool:
+        return not self.key.partitioned or self.server.major >= NOT_VALID_ON_PARTITIONED
 
     @property
     def _text(self) -> str:
@@ -82,10 +85,12 @@ class Leaving:
 
     @property
     def _ways_out(self) -> str:
-        others: list[str] = [f"take {self.key.referenced} into the scope file"] if self.whole_table else []
-        others += [] if self.whole_table or self.reference == "take" else [f"say reference: take for {self.key.table}"]
-        others += [] if self.reference == "not_valid" else [f"say reference: not_valid for {self.key.table}"]
-        return ", or ".join(others)
+        ways = [f"take {self.key.referenced} into the scope file"]
+        if not self.whole_table:
+            ways = [f"say reference: take for {self.key.table}"]
+        if self.reference != "not_valid" and self._can_be_not_valid:
+            ways.append(f"say reference: not_valid for {self.key.table}")
+        return ", or ".join(ways)
 
 
 def find_leaving(session: Session, catalog: Catalog, selections: tuple[Selection, ...]) -> tuple[Leaving, ...]:
