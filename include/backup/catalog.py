@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 
 from include.backup.manifest import ServerRecord
-from include.backup.names import QualifiedName
+from include.backup.names import QualifiedName, quote
 
 Session = psycopg.Connection[Any]
 
@@ -27,9 +27,10 @@ _TABLES = f"""
                                FROM pg_partition_tree(c.oid) p), true),
            row_security_active(c.oid),
            -- Not pg_relation_size: it would wait for whoever has locked the table.
-           current_setting('block_size')::bigint * greatest(0, coalesce(
-               (SELECT sum(leaf.relpages) FROM pg_partition_tree(c.oid) p JOIN pg_class leaf ON leaf.oid = p.relid),
-               c.relpages))
+           current_setting('block_size')::bigint * coalesce((
+               SELECT sum(greatest(0, leaf.relpages) + greatest(0, coalesce(toast.relpages, 0)))
+                 FROM (SELECT c.oid UNION SELECT relid FROM pg_partition_tree(c.oid)) part (oid)
+                 JOIN pg_class leaf USING (oid) LEFT JOIN pg_class toast ON toast.oid = leaf.reltoastrelid), 0)
       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
      WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
        AND {_USER_SCHEMA} AND NOT {_OF_EXTENSION}"""
@@ -45,11 +46,11 @@ _INDEXED = """
       FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
      WHERE i.indrelid = ANY(%s) AND i.indisvalid AND i.indpred IS NULL"""
 
-# A key of one partition counts as its root's. The operator is the key's own: `=` may be another one under the
-# pinned search_path (citext), and the last column of a temporal key is compared by overlap.
+# A key of a partition counts as one of its root's, which is the table that is taken: the columns have the same names.
+# The operator is the key's own: under the pinned search_path `=` may be another one (citext), and the last column
+# of a temporal key is compared by overlap.
 _FOREIGN_KEYS = """
-    SELECT k.conname, coalesce(pg_partition_root(k.conrelid)::oid, k.conrelid),
-           coalesce(pg_partition_root(k.confrelid)::oid, k.confrelid), k.convalidated,
+    SELECT k.conname, own.root, other.root, k.convalidated, n.nspname, c.relname, c.relkind = 'p',
            (SELECT array_agg(a.attname ORDER BY u.position)
               FROM unnest(k.conkey) WITH ORDINALITY u (number, position)
               JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.number),
@@ -57,15 +58,15 @@ _FOREIGN_KEYS = """
               FROM unnest(k.confkey) WITH ORDINALITY u (number, position)
               JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = u.number),
            (SELECT array_agg(CASE WHEN (to_jsonb(k) ->> 'conperiod')::bool AND u.position = cardinality(k.conpfeqop)
-                                  THEN 'pg_catalog.&&' ELSE quote_ident(n.nspname) || '.' || o.oprname END
+                                  THEN 'pg_catalog.&&' ELSE quote_ident(o_n.nspname) || '.' || o.oprname END
                              ORDER BY u.position)
               FROM unnest(k.conpfeqop) WITH ORDINALITY u (number, position)
-              JOIN pg_operator o ON o.oid = u.number JOIN pg_namespace n ON n.oid = o.oprnamespace)
-      FROM pg_constraint k
-     WHERE k.contype = 'f' AND k.conparentid = 0
-       AND coalesce(pg_partition_root(k.conrelid)::oid, k.conrelid) = ANY(%s)
-       AND coalesce(pg_partition_root(k.confrelid)::oid, k.confrelid) = ANY(%s)
-     ORDER BY k.conrelid, k.conname"""
+              JOIN pg_operator o ON o.oid = u.number JOIN pg_namespace o_n ON o_n.oid = o.oprnamespace)
+      FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace,
+           LATERAL (SELECT coalesce(pg_partition_root(k.conrelid)::oid, k.conrelid) AS root) own,
+           LATERAL (SELECT coalesce(pg_partition_root(k.confrelid)::oid, k.confrelid) AS root) other
+     WHERE k.contype = 'f' AND k.conparentid = 0 AND own.root = ANY(%s) AND other.root = ANY(%s)
+     ORDER BY n.nspname, c.relname, k.conname"""
 
 # CREATE POLICY names roles, which a restore has to find; 0 is PUBLIC.
 _POLICY_ROLES = """
@@ -126,7 +127,11 @@ class Table:
 
 @dataclass(frozen=True)
 class ForeignKey:
-    """Rows of `table` refer to rows of `referenced` by these columns, pair by pair, compared by these operators."""
+    """
+    Rows of `table` refer to rows of `referenced` by these columns, pair by pair, compared by these operators.
+
+    `declared_on` is the table itself or one of its partitions, `partitioned` whether that has partitions.
+    """
 
     name: str
     table: QualifiedName
@@ -135,6 +140,16 @@ class ForeignKey:
     referenced_columns: tuple[str, ...]
     validated: bool
     operators: tuple[str, ...]
+    declared_on: QualifiedName
+    partitioned: bool
+
+    def join_sql(self, alias: str, referenced_alias: str) -> str:
+        """Return the SQL condition that joins a row to the one that it refers to."""
+        pairs = zip(self.columns, self.referenced_columns, self.operators, strict=True)
+        return " AND ".join(
+            f"{referenced_alias}.{quote(other)} OPERATOR({operator}) {alias}.{quote(own)}"
+            for own, other, operator in pairs
+        )
 
 
 @dataclass(frozen=True)
@@ -195,8 +210,20 @@ def read_catalog(session: Session) -> Catalog:
         for oid, _, _, kind, readable, row_security, size in rows
     }
     foreign_keys = tuple(
-        ForeignKey(name, names[table], tuple(own), names[referenced], tuple(keys), validated, tuple(operators))
-        for name, table, referenced, validated, own, keys, operators in session.execute(_FOREIGN_KEYS, [oids, oids])
+        ForeignKey(
+            name,
+            names[table],
+            tuple(own),
+            names[referenced],
+            tuple(keys),
+            validated=validated,
+            operators=tuple(operators),
+            declared_on=QualifiedName(schema, declared_on),
+            partitioned=partitioned,
+        )
+        for name, table, referenced, validated, schema, declared_on, partitioned, own, keys, operators in (
+            session.execute(_FOREIGN_KEYS, [oids, oids])
+        )
     )
     sequences = tuple(
         SequenceName(QualifiedName(schema, name), readable) for schema, name, readable in session.execute(_SEQUENCES)

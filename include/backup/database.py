@@ -24,6 +24,7 @@ SESSION_SETTINGS: Mapping[str, str] = {
     "bytea_output": "hex",
     "extra_float_digits": "3",
     "lc_monetary": "C",
+    "standard_conforming_strings": "on",
     "search_path": "pg_catalog",
     "row_security": "off",  # a hidden row is an error, not a gap
     "default_transaction_read_only": "on",

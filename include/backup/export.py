@@ -15,15 +15,17 @@ from typing import Any
 import psycopg
 from pydantic import AwareDatetime
 
-from include.backup.catalog import Catalog, Session, read_catalog
+from include.backup.catalog import Catalog, ForeignKey, Session, read_catalog
 from include.backup.clients import Clients
+from include.backup.constraints import ConstraintsDump
 from include.backup.database import NO_TRANSACTION_TIMEOUT, Database, explain
 from include.backup.errors import BackupError, TemporaryError
 from include.backup.gzip_part import GzipPart, PartRecord, Section
+from include.backup.leaving import Leaving, find_leaving
 from include.backup.manifest import Record, SequenceRecord, ServerRecord, TableRecord, WindowRecord
 from include.backup.names import quote_literal
 from include.backup.progress import Progress
-from include.backup.references import require_closed, take_along
+from include.backup.references import take_along
 from include.backup.run import utc_now
 from include.backup.selection import Selection, by_name
 from include.backup.streams import DumpHeader, EndMarker, Streams
@@ -140,7 +142,7 @@ class Export:
         started = time.monotonic()
         catalog = read_catalog(session)
         selections = take_along(session, catalog, plan(catalog))
-        require_closed(session, catalog, selections)
+        not_valid = self._look_at_leaving(find_leaving(session, catalog, selections))
         for selection in selections:
             if selection.rows_by_reference:
                 log.info(
@@ -149,7 +151,7 @@ class Export:
                     selection.rows_by_reference,
                 )
         sequences = _read_sequences(session, catalog)
-        (schema, *rows, constraints), tables = self._export_files(snapshot, selections)
+        (schema, *rows, constraints), tables = self._export_files(snapshot, selections, not_valid)
         parts = (schema, *rows, self._write_sequences(sequences), constraints)
         session.execute("COMMIT")
         log.info("the snapshot was held for %.1f s", time.monotonic() - started)
@@ -161,7 +163,7 @@ class Export:
             cut_off=cut_off,
             server=catalog.server,
             clients={"pg_dump": self._clients.version, "psql": self._clients.version},
-            tables=tuple(tables),
+            tables=tuple(_with_not_valid(table, not_valid) for table in tables),
             parts=parts,
             sequences=sequences,
             left_out=tuple(sorted(str(name) for name in catalog.tables.keys() - by_name(selections).keys())),
@@ -169,8 +171,19 @@ class Export:
             warnings=tuple(self._warnings),
         )
 
+    def _look_at_leaving(self, leaving: Iterable[Leaving]) -> tuple[ForeignKey, ...]:
+        """Return the foreign keys to be restored NOT VALID; rows may have come since the prerequisites were checked."""
+        errors = [one.error for one in leaving if one.error]
+        if errors:
+            raise BackupError("; ".join(errors))
+        self._warnings += [one.warning for one in leaving if one.warning]
+        not_valid = [one for one in leaving if one.restored_not_valid]
+        for one in not_valid:
+            log.warning("%s: %d rows, for example %s", one.warning, one.rows, one.example)
+        return tuple(one.key for one in not_valid)
+
     def _export_files(
-        self, snapshot: str, selections: tuple[Selection, ...]
+        self, snapshot: str, selections: tuple[Selection, ...], not_valid: tuple[ForeignKey, ...]
     ) -> tuple[list[PartRecord], list[TableRecord]]:
         files: dict[str, list[Selection]] = {}
         for selection in selections:
@@ -181,7 +194,7 @@ class Export:
             ThreadPoolExecutor(self._parallel, thread_name_prefix="export") as pool,
         ):
             schema = pool.submit(self._dump, snapshot, "pre-data", "schema.sql")
-            constraints = pool.submit(self._dump, snapshot, "post-data", "constraints.sql")
+            constraints = pool.submit(self._dump, snapshot, "post-data", "constraints.sql", not_valid)
             rows = {file: pool.submit(self._export_rows, snapshot, file, files[file]) for file in largest_first}
             self._wait_for((schema, constraints, *rows.values()))
             in_load_order = [rows[file].result() for file in files]
@@ -199,7 +212,7 @@ class Export:
             self.cancel()
             raise failure
 
-    def _dump(self, snapshot: str, section: str, file: str) -> PartRecord:
+    def _dump(self, snapshot: str, section: str, file: str, not_valid: tuple[ForeignKey, ...] = ()) -> PartRecord:
         """Write one section of the whole database's schema."""
         arguments = [
             str(self._clients.pg_dump),
@@ -214,9 +227,11 @@ class Export:
             "--no-password",
         ]
         with self._progress.file(file), GzipPart(self._folder, file) as part:
-            header = DumpHeader(part.write)
+            constraints = ConstraintsDump(part.write, not_valid)
+            header = DumpHeader(constraints.take)
             self._streams.run(arguments, "", header.take, doing=f"pg_dump of the {section} section")
             header.flush()
+            constraints.flush()
         return part.record("schema" if section == "pre-data" else "constraints")
 
     def _export_rows(
@@ -298,6 +313,11 @@ def _table_record(selection: Selection, *, rows: int, section: Section) -> Table
         sha256=section.sha256,
         window=WindowRecord(**dataclasses.asdict(window)) if window else None,
     )
+
+
+def _with_not_valid(table: TableRecord, not_valid: tuple[ForeignKey, ...]) -> TableRecord:
+    names = tuple(key.name for key in not_valid if key.table == table.qualified)
+    return table.model_copy(update={"not_valid": names})
 
 
 def _row_count(answer: str, name: str) -> int:

@@ -91,7 +91,11 @@ class WindowRecord(Record):
 
 
 class TableRecord(Record):
-    """One table's rows: `bytes` and `sha256` are those of its COPY output, which begins at `offset` in the file."""
+    """
+    One table's rows: `bytes` and `sha256` are those of its COPY output, which begins at `offset` in the file.
+
+    `not_valid` are its foreign keys that a restore makes NOT VALID, because rows refer to what is not in the backup.
+    """
 
     schema_name: str = Field(alias="schema")
     name: str
@@ -105,6 +109,7 @@ class TableRecord(Record):
     bytes: Count
     sha256: Sha256
     window: WindowRecord | None
+    not_valid: tuple[str, ...] = ()
 
     @property
     def qualified(self) -> QualifiedName:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections import Counter
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -42,6 +43,10 @@ def _table(value: Any) -> Any:
     return QualifiedName.parse(value) if isinstance(value, str) else value
 
 
+def _whole(value: Any) -> Any:
+    return {"table": value} if isinstance(value, str | QualifiedName) else value
+
+
 def _relative(value: str) -> str:
     path = PurePosixPath(value)
     if path.is_absolute() or ".." in path.parts or not path.parts:
@@ -64,6 +69,21 @@ class _Part(BaseModel):
 
 TableName = Annotated[QualifiedName, BeforeValidator(_table)]
 
+# What happens when a table's rows refer to rows that would not be in the archive: these come along (of windowed
+# tables, recursively), or the foreign key is restored NOT VALID, or the backup is refused.
+Reference = Literal["take", "not_valid", "error"]
+
+
+class WholeTable(_Part):
+    """A table of which all rows are taken; in scope.yaml its name alone is enough."""
+
+    table: TableName
+    reference: Reference = "take"
+
+    def __str__(self) -> str:
+        """Return the table's name as scope.yaml has it."""
+        return str(self.table)
+
 
 class WindowedTable(_Part):
     """A table of which only the rows from the cut-off on are taken."""
@@ -71,6 +91,7 @@ class WindowedTable(_Part):
     table: TableName
     column: str
     months: Annotated[int, Field(ge=1, le=1200)] | None = None
+    reference: Reference = "take"
 
 
 class ConfigurationItem(_Part):
@@ -90,7 +111,7 @@ class Scope(_Part):
     """What one backup takes and what it leaves out. Source: specs/011-automated-backup/data-model.md."""
 
     version: Literal[1]
-    tables: dict[Annotated[str, _file("sql")], tuple[TableName, ...]] = {}
+    tables: dict[Annotated[str, _file("sql")], tuple[Annotated[WholeTable, BeforeValidator(_whole)], ...]] = {}
     windowed: dict[Annotated[str, _file("csv")], WindowedTable] = {}
     configuration: tuple[Annotated[ConfigurationItem, BeforeValidator(_item)], ...] = ()
     exclude: tuple[str, ...] = ()
@@ -116,7 +137,7 @@ class Scope(_Part):
     @property
     def taken(self) -> tuple[QualifiedName, ...]:
         """Every table that is taken, whole or windowed, in load order."""
-        whole = [table for group in self.tables.values() for table in group]
+        whole = [whole.table for group in self.tables.values() for whole in group]
         return (*whole, *(window.table for window in self.windowed.values()))
 
     def excludes(self, table: QualifiedName) -> bool:
@@ -163,3 +184,9 @@ def _describe(problem: Any) -> str:
     place = ".".join(str(part) for part in problem["loc"] if part != "[key]")
     message = str(problem["msg"]).removeprefix("Value error, ")
     return " ".join((f"{place}: {message}" if place else message).split())
+
+
+if __name__ == "__main__":
+    from include.backup.scope_command import main
+
+    sys.exit(main())

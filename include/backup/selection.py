@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
 from include.backup.catalog import Catalog, Table
 from include.backup.errors import BackupError
 from include.backup.names import QualifiedName, quote, quote_literal
-from include.backup.scope import Scope, WindowedTable
+from include.backup.scope import Reference, Scope, WindowedTable
 
 WINDOW_TYPES = frozenset({"timestamp with time zone", "timestamp without time zone", "date"})
 
@@ -48,6 +48,7 @@ class Selection:
     table: Table
     file: str
     window: Window | None = None
+    reference: Reference = "take"
     taken_along: TakenAlong = field(default_factory=dict)
 
     @property
@@ -81,14 +82,14 @@ class Selection:
         if self.table.partitioned and self.taken_along:
             # One scan, partition by partition: loaded again in this order, the rows come out in it again.
             conditions = [self.condition_sql] + [
-                f"t.tableoid = {quote_literal(leaf)}::pg_catalog.regclass AND t.ctid = ANY ('{_array(ctids)}'::tid[])"
+                f"t.tableoid = {quote_literal(leaf)}::pg_catalog.regclass AND t.ctid = ANY ({tid_array(ctids)})"
                 for leaf, ctids in self.taken_along.items()
             ]
             rows = [f"SELECT {self.columns_sql} FROM {self.source_sql} t WHERE ({') OR ('.join(conditions)})"]
             return f"COPY ({rows[0]}) TO STDOUT WITH (FORMAT csv, HEADER)"
         rows = [f"SELECT {self.columns_sql} FROM {self.source_sql} t WHERE {self.condition_sql}"]
         for leaf, ctids in self.taken_along.items():
-            rows.append(f"SELECT {self.columns_sql} FROM ONLY {leaf} t WHERE t.ctid = ANY ('{_array(ctids)}'::tid[])")
+            rows.append(f"SELECT {self.columns_sql} FROM ONLY {leaf} t WHERE t.ctid = ANY ({tid_array(ctids)})")
         return f"COPY ({' UNION ALL '.join(rows)}) TO STDOUT WITH (FORMAT csv, HEADER)"
 
 
@@ -113,8 +114,15 @@ def select_rows(
         months = windowed.months or default_months
         return Window(windowed.column, months, cut_off_for(months))
 
-    whole = [Selection(catalog.tables[table], file) for file, tables in scope.tables.items() for table in tables]
-    windowed = [Selection(catalog.tables[item.table], file, window_of(item)) for file, item in scope.windowed.items()]
+    whole = [
+        Selection(catalog.tables[item.table], file, reference=item.reference)
+        for file, items in scope.tables.items()
+        for item in items
+    ]
+    windowed = [
+        Selection(catalog.tables[item.table], file, window_of(item), item.reference)
+        for file, item in scope.windowed.items()
+    ]
     return (*whole, *windowed)
 
 
@@ -143,5 +151,6 @@ def by_name(selections: tuple[Selection, ...]) -> dict[QualifiedName, Selection]
     return {selection.table.name: selection for selection in selections}
 
 
-def _array(ctids: tuple[str, ...]) -> str:
-    return "{" + ",".join(f'"{ctid}"' for ctid in ctids) + "}"
+def tid_array(ctids: Iterable[str]) -> str:
+    """Return the ctids as an SQL array."""
+    return "'{" + ",".join(f'"{ctid}"' for ctid in sorted(ctids)) + "}'::tid[]"

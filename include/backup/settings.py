@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 from zoneinfo import ZoneInfo
 
 from croniter import CroniterBadDateError, croniter
@@ -78,13 +78,11 @@ Days = Annotated[int, Field(ge=1, le=36500)]
 Hours = Annotated[int, Field(ge=1, le=8760)]
 
 
-class Settings(BaseSettings):
+class SourceSettings(BaseSettings):
     """
-    The settings of one backup. Every field is the environment variable of the same name in capitals.
+    Where the rows are and which are taken: all that `python -m include.backup.scope` needs, and nothing of Airflow.
 
-    Sizes are in MB of 1,048,576 bytes. The variables of PostgreSQL and SMTP feed the Airflow connections
-    `smart_ai_hub` and `smtp_default`; the core never reads them.
-    Source: specs/011-automated-backup/spec.md, the settings table.
+    Every field is the environment variable of the same name in capitals.
     """
 
     model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", frozen=True)
@@ -95,6 +93,25 @@ class Settings(BaseSettings):
     postgres_user: str | None = None
     postgres_password: SecretStr | None = None
 
+    backup_timezone: Annotated[str, AfterValidator(_timezone)] = "UTC"
+    backup_scope_file: AbsolutePath | None = None
+    backup_window_months: Months = 3
+
+    @property
+    def scope_file(self) -> Path:
+        """The scope file in use: the one set, otherwise the one in the package."""
+        return self.backup_scope_file or PACKAGED_SCOPE_FILE
+
+
+class Settings(SourceSettings):
+    """
+    The settings of one backup. Every field is the environment variable of the same name in capitals.
+
+    Sizes are in MB of 1,048,576 bytes. The variables of PostgreSQL and SMTP feed the Airflow connections
+    `smart_ai_hub` and `smtp_default`; in a backup the core never reads them.
+    Source: specs/011-automated-backup/spec.md, the settings table.
+    """
+
     smtp_host: str | None = None
     smtp_port: Port = 587
     smtp_user: str | None = None
@@ -104,11 +121,8 @@ class Settings(BaseSettings):
     admin_emails: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_addresses)]
 
     backup_schedule: Annotated[str, AfterValidator(_cron)] = "0 2 * * *"
-    backup_timezone: Annotated[str, AfterValidator(_timezone)] = "UTC"
     backup_dir: AbsolutePath = Path("/backups")
     backup_config_dir: AbsolutePath = Path("/config")
-    backup_scope_file: AbsolutePath | None = None
-    backup_window_months: Months = 3
     backup_parallel: Annotated[int, Field(ge=1, le=16)] = 2
 
     backup_min_size_mb: Annotated[int, Field(ge=0)] = 1
@@ -133,10 +147,8 @@ class Settings(BaseSettings):
             raise ValueError(f"BACKUP_MIN_SIZE_MB={lower} is not below BACKUP_MAX_SIZE_MB={value}")
         return value
 
-    @property
-    def scope_file(self) -> Path:
-        """The scope file in use: the one set, otherwise the one in the package."""
-        return self.backup_scope_file or PACKAGED_SCOPE_FILE
+
+SettingsT = TypeVar("SettingsT", bound=SourceSettings)
 
 
 def load_settings() -> Settings:
@@ -147,8 +159,17 @@ def load_settings() -> Settings:
         SettingsError: One line for each wrong variable: its name, its value (never a secret's) and what is
             expected.
     """
+    return _load(Settings)
+
+
+def load_source_settings() -> SourceSettings:
+    """Read only the settings that say where the rows are and which are taken. Raises the same error."""
+    return _load(SourceSettings)
+
+
+def _load(model: type[SettingsT]) -> SettingsT:
     try:
-        return Settings()
+        return model()
     except ValidationError as error:
         lines = map(_describe, error.errors())
         raise SettingsError("wrong settings: " + "; ".join(lines)) from None

@@ -65,7 +65,7 @@ def test_sidecar_names_are_those_of_the_data_model(sidecar: MakeSidecar, table: 
     ]  # fmt: skip
     assert list(values["tables"][0]) == [
         "schema", "name", "file", "partitioned", "columns", "types", "rows", "rows_by_reference", "offset", "bytes",
-        "sha256", "window",
+        "sha256", "window", "not_valid",
     ]  # fmt: skip
     assert list(values["tables"][0]["window"]) == ["column", "months", "since"]
     assert values["snapshot_at"] == "2026-11-20T02:00:04Z"

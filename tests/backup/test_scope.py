@@ -240,3 +240,28 @@ def test_scope_assignment_refused(tmp_path: Path) -> None:
     scope: Any = load_scope(write(tmp_path, GOOD))
     with pytest.raises(ValidationError, match="frozen"):
         scope.exclude = ()
+
+
+def test_scope_reference_in_the_long_form_beside_plain_names(tmp_path: Path) -> None:
+    """A plain name takes rows along; the long form and a window say otherwise."""
+    content = (
+        "version: 1\ntables: {a.sql: [b, {table: s.c, reference: not_valid}]}\n"
+        "windowed: {d.csv: {table: d, column: at, reference: error}, e.csv: {table: e, column: at}}\n"
+    )
+    scope = load_scope(write(tmp_path, content))
+    assert [(str(whole), whole.reference) for whole in scope.tables["a.sql"]] == [("b", "take"), ("s.c", "not_valid")]
+    assert [window.reference for window in scope.windowed.values()] == ["error", "take"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "place"),
+    [
+        ("{table: a, reference: maybe}", "tables.a.sql.0.reference"),
+        ("{table: a, references: take}", "tables.a.sql.0.references"),
+        ("{reference: take}", "tables.a.sql.0.table"),
+        ("{table: 1}", "tables.a.sql.0.table"),
+    ],
+)
+def test_scope_wrong_long_form_named_with_place(tmp_path: Path, entry: str, place: str) -> None:
+    """The message names the entry and the field."""
+    assert place in refusal(write(tmp_path, f"version: 1\ntables: {{a.sql: [{entry}]}}"))

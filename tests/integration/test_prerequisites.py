@@ -74,7 +74,7 @@ def test_tables_neither_taken_nor_left_out_are_a_warning(shop: Pipeline) -> None
 
 def test_window_without_an_index_is_a_hint_with_the_statement(shop: Pipeline) -> None:
     """The hint says what to run."""
-    assert [hint for hint in check(shop).hints if 'CREATE INDEX ON "public"."orders" USING brin (at)' in hint]
+    assert [hint for hint in check(shop).hints if 'CREATE INDEX ON "public"."orders" USING brin ("at")' in hint]
 
 
 def test_several_errors_are_reported_together(shop: Pipeline, tmp_path: Path) -> None:

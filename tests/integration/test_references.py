@@ -66,6 +66,19 @@ CHAINS = {
         """,
         {"a": (3, 2), "b": (2, 0)},
     ),
+    "by a key of one partition alone": (
+        """
+        CREATE TABLE people (id int PRIMARY KEY);
+        CREATE TABLE a (id int PRIMARY KEY, at timestamptz);
+        CREATE TABLE b (at timestamptz, a_id int) PARTITION BY RANGE (at);
+        CREATE TABLE b_old PARTITION OF b FOR VALUES FROM (MINVALUE) TO ('2010-01-01');
+        CREATE TABLE b_new (a_id int, at timestamptz, FOREIGN KEY (a_id) REFERENCES a);
+        ALTER TABLE b ATTACH PARTITION b_new FOR VALUES FROM ('2010-01-01') TO (MAXVALUE);
+        INSERT INTO a VALUES (1, '2001-01-01'), (2, '2001-01-01');
+        INSERT INTO b VALUES (now(), 1);
+        """,
+        {"a": (1, 1), "b": (1, 0)},
+    ),
 }
 
 
