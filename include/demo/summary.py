@@ -24,7 +24,9 @@ def what_was_made(backup: FinishedBackup) -> list[str]:
     """Return lines about the archive, the time each step took, and the mail."""
     sidecar = backup.sidecar
     steps = [
-        f"{task.name} {task.seconds or 0:.1f}\N{NO-BREAK SPACE}s" for task in backup.tasks if task.state == "success"
+        f"{task.name}\N{NO-BREAK SPACE}{task.seconds or 0:.1f}\N{NO-BREAK SPACE}s"
+        for task in backup.tasks
+        if task.state == "success"
     ]
     size = sidecar.archive_bytes / BYTES_PER_MB
     return [

@@ -488,7 +488,9 @@ def test_old_archives_expire_at_the_end_of_a_run(
     for days in (40, 50, 60):
         taken = sidecar.snapshot_at - timedelta(days=days)
         name = f"critical_backup_{taken:%Y%m%d_%H%M%S}"
-        old = sidecar.model_copy(update={"archive": f"{name}.tar.gz", "snapshot_at": taken})
+        old = sidecar.model_copy(
+            update={"archive": f"{name}.tar.gz", "snapshot_at": taken, "archive_bytes": len(b"old")}
+        )
         (site.backup_dir / f"{name}.tar.gz").write_bytes(b"old")
         (site.backup_dir / f"{name}.manifest.json").write_text(old.model_dump_json(by_alias=True))
     (site.backup_dir / "critical_backup_by_hand.tar.gz").write_bytes(b"somebody's own")

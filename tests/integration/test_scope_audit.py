@@ -259,8 +259,7 @@ def test_propose_only_volatile_tables_takes_them(source: Source) -> None:
 ODD = r"""
 CREATE SCHEMA "Odd.Schema"; CREATE SCHEMA schema; CREATE SCHEMA "งาน"; CREATE SCHEMA "null";
 CREATE TABLE "Odd.Schema"."a ""b"" #c: [d]" (id int PRIMARY KEY);
-CREATE TABLE "Odd.Schema"."x
-- y: # z" (id int REFERENCES "Odd.Schema"."a ""b"" #c: [d]");
+CREATE TABLE "Odd.Schema"."x - y: # z" (id int REFERENCES "Odd.Schema"."a ""b"" #c: [d]");
 CREATE TABLE schema."log[1]*?" (id int);
 CREATE TABLE schema."log1x" (id int PRIMARY KEY REFERENCES "Odd.Schema"."a ""b"" #c: [d]");
 CREATE TABLE schema.lines (id int REFERENCES schema.log1x);
