@@ -156,7 +156,8 @@ class Export:
         session.execute("COMMIT")
         log.info("the snapshot was held for %.1f s", time.monotonic() - started)
         # The archive is named by the second of its snapshot: the next export may only begin in another one.
-        while utc_now() <= snapshot_at:
+        # A second at most, also if the clock is set back meanwhile.
+        while utc_now() <= snapshot_at and time.monotonic() - started < 1:
             time.sleep(0.05)
         return ExportResult(
             snapshot_at=snapshot_at,
