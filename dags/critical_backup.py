@@ -28,6 +28,7 @@ from airflow.providers.standard.operators.python import BranchPythonOperator
 from airflow.sdk import DAG, CronTriggerTimetable, Param, TriggerRule, chain
 
 from include.backup.settings import load_settings
+from include.operators.alerts import alert_failure
 from include.operators.backup import VERIFIED, BackupOperator, branch_to_delivery
 
 settings = load_settings()
@@ -49,6 +50,7 @@ with DAG(
         "retries": 3,
         "retry_delay": timedelta(seconds=settings.backup_retry_delay_seconds),
         "retry_exponential_backoff": 2,  # the multiplier: 1, 2, 4 minutes, and up to as much again of jitter
+        "on_failure_callback": alert_failure,
     },
 ) as dag:
     email_attachment = BackupOperator(

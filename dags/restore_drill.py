@@ -14,6 +14,7 @@ the database again. The time it takes is the recovery time you can count on (tab
 Without that connection the drill runs on the source server, if the backup's role may create databases there;
 otherwise it is skipped, and says so. A scratch database is called `critical_backup_drill_…`; one that a killed
 drill left is dropped by the next. The newest archive that passed is never expired.
+A drill that fails is mailed to every administrator, with its reason.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from datetime import timedelta
 from airflow.sdk import DAG, Param
 
 from include.backup.settings import load_settings
-from include.operators.backup import VERIFIED, BackupOperator
+from include.operators.alerts import alert_failure
+from include.operators.backup import VERIFIED, RestoreOperator
 
 settings = load_settings()
 
@@ -41,9 +43,10 @@ with DAG(
         "retries": 3,
         "retry_delay": timedelta(seconds=settings.backup_retry_delay_seconds),
         "retry_exponential_backoff": 2,
+        "on_failure_callback": alert_failure,
     },
 ) as dag:
-    BackupOperator(
+    RestoreOperator(
         task_id="drill_archive",
         doc_md="Restores into a scratch database, compares every table, drops the database, records the result "
         "beside the archive.",

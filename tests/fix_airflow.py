@@ -110,9 +110,10 @@ class RunResult:
 
 @dataclass
 class LocalAirflow:
-    """One Airflow with its REST API in this process."""
+    """One Airflow with its REST API in this process, and the DAG that is looked at."""
 
     api: TestClient
+    dag_id: str = DAG_ID
 
     def parse(self) -> BundleDagBag:
         """Parse the DAG folder in the present environment."""
@@ -129,7 +130,7 @@ class LocalAirflow:
         assert not bag.import_errors
         DagBundlesManager().sync_bundles_to_db()  # type: ignore[no-untyped-call]
         sync_bag_to_db(bag, BUNDLE, None)
-        return bag.dags[DAG_ID]
+        return bag.dags[self.dag_id]
 
     def stored_dag(self) -> SerializedDAG:
         """Return the DAG as the scheduler sees it."""
@@ -137,7 +138,7 @@ class LocalAirflow:
         from airflow.utils.session import create_session
 
         with create_session() as session:
-            model = session.scalar(SerializedDagModel.latest_item_select_object(DAG_ID))  # type: ignore[no-untyped-call]
+            model = session.scalar(SerializedDagModel.latest_item_select_object(self.dag_id))  # type: ignore[no-untyped-call]
             assert model is not None
             dag: SerializedDAG = model.dag
             return dag
@@ -151,7 +152,7 @@ class LocalAirflow:
     def request_trigger(self, params: Mapping[str, object]) -> Response:
         """Ask for a run with these params."""
         body = {"logical_date": None, "conf": dict(params)}
-        answer: Response = self.api.post(f"/api/v2/dags/{DAG_ID}/dagRuns", json=body)
+        answer: Response = self.api.post(f"/api/v2/dags/{self.dag_id}/dagRuns", json=body)
         return answer
 
     def schedule(self, slot: datetime) -> str:
@@ -184,13 +185,15 @@ class LocalAirflow:
 
     def backfill(self, first: datetime, last: datetime) -> list[str]:
         """Create a backfill and return the ids of its runs, oldest first."""
-        for earlier in self.api.get("/api/v2/backfills", params={"dag_id": DAG_ID}).json()["backfills"]:
+        for earlier in self.api.get("/api/v2/backfills", params={"dag_id": self.dag_id}).json()["backfills"]:
             if not earlier["completed_at"]:  # the scheduler would have noticed that its runs have ended
                 self.api.put(f"/api/v2/backfills/{earlier['id']}/cancel")
-        body = {"dag_id": DAG_ID, "from_date": first.isoformat(), "to_date": last.isoformat()}
+        body = {"dag_id": self.dag_id, "from_date": first.isoformat(), "to_date": last.isoformat()}
         answer = self.api.post("/api/v2/backfills", json=body)
         assert answer.status_code == 200, answer.text
-        runs = self.api.get(f"/api/v2/dags/{DAG_ID}/dagRuns", params={"run_type": "backfill", "limit": 1000}).json()
+        runs = self.api.get(
+            f"/api/v2/dags/{self.dag_id}/dagRuns", params={"run_type": "backfill", "limit": 1000}
+        ).json()
         wanted = (run for run in runs["dag_runs"] if first.isoformat() <= run["logical_date"] <= last.isoformat())
         return [str(run["dag_run_id"]) for run in sorted(wanted, key=lambda run: str(run["logical_date"]))]
 
@@ -203,7 +206,7 @@ class LocalAirflow:
             "only_failed": False,
             "dry_run": False,
         }
-        answer = self.api.post(f"/api/v2/dags/{DAG_ID}/clearTaskInstances", json=body)
+        answer = self.api.post(f"/api/v2/dags/{self.dag_id}/clearTaskInstances", json=body)
         assert answer.status_code == 200, answer.text
         return {str(instance["task_id"]) for instance in answer.json()["task_instances"]}
 
@@ -222,7 +225,7 @@ class LocalAirflow:
         from airflow.utils.state import DagRunState
 
         # Parsed for each run, as every worker does: a run's params stay in the objects of the DAG.
-        dag = dag or self.parse().dags[DAG_ID]
+        dag = dag or self.parse().dags[self.dag_id]
         errors: dict[str, BaseException] = {}
         ran: list[str] = []
         with create_session() as session:
@@ -276,13 +279,14 @@ class LocalAirflow:
             instance.try_number += 1
             instance.state = TaskInstanceState.SCHEDULED
         session.commit()
-        return due
+        # One that has waited for a person goes on in the same try.
+        instances = dag_run.get_task_instances(session=session, state=[TaskInstanceState.SCHEDULED])
+        return due + [instance for instance in instances if instance not in due]
 
-    @staticmethod
-    def _dag_run(run_id: str, session: Any) -> DagRun:
+    def _dag_run(self, run_id: str, session: Any) -> DagRun:
         from airflow.models.dagrun import DagRun
 
-        dag_run = session.query(DagRun).filter_by(dag_id=DAG_ID, run_id=run_id).one()
+        dag_run = session.query(DagRun).filter_by(dag_id=self.dag_id, run_id=run_id).one()
         assert isinstance(dag_run, DagRun)
         return dag_run
 
@@ -324,6 +328,11 @@ class Site:
     def archives(self) -> dict[str, bytes]:
         """The content of every file with an archive's name, by name."""
         return {path.name: path.read_bytes() for path in sorted(self.backup_dir.glob("critical_backup_*.tar.gz"))}
+
+    @property
+    def backup_mails(self) -> list[Path]:
+        """The mails that brought an archive or a link to it, oldest first; alerts are others."""
+        return [path for path in self.mailbox.messages() if b"\nSubject: Backup" in path.read_bytes()]
 
     @property
     def published_paths(self) -> list[Path]:

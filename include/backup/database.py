@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from psycopg.rows import TupleRow
 from include.backup.errors import BackupError, PrerequisiteError, TemporaryError
 
 APPLICATION_NAME = "critical_backup"
+MAINTENANCE_DATABASE = "postgres"
 
 # Text form of every value, pinned: what is exported must not depend on the server's or the role's defaults.
 # https://www.postgresql.org/docs/current/runtime-config-client.html
@@ -101,6 +103,10 @@ class Database:
     @property
     def _known_parameters(self) -> dict[str, str]:
         return {key: value for key, value in self.parameters.items() if key in _LIBPQ_VARIABLES}
+
+    def connect_for_maintenance(self) -> psycopg.Connection[TupleRow]:
+        """Open a session in the server's own database: this one need not exist. Raises as `connect`."""
+        return dataclasses.replace(self, name=MAINTENANCE_DATABASE).connect()
 
     def connect_for_restore(self) -> psycopg.Connection[TupleRow]:
         """Open a session that may write: for new databases only. Raises as `connect`."""

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import logging
-import smtplib
-import ssl
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 from email.message import EmailMessage
-from email.policy import SMTP
-from email.utils import formatdate, make_msgid
 from pathlib import Path
 from typing import Literal
 
-from include.backup.errors import BackupError, DeliveryError, TemporaryError
+from include.backup.mail import new_message
 from include.backup.manifest import Sidecar
 from include.backup.settings import BYTES_PER_MB
-from include.backup.templates import render, size_text
-
-log = logging.getLogger(__name__)
+from include.backup.templates import size_text
 
 DOWNLOAD_PATH = "/backup/archives/{name}/download"
-
-Answer = tuple[int, bytes | str]
 
 
 @dataclass(frozen=True)
@@ -82,15 +72,9 @@ def build_message(letter: Letter, *, sender: str, recipients: Sequence[str]) -> 
         "warnings": warnings,
         "secrets": [f.name for f in sidecar.files if f.kind == "configuration" and _is_secret(f.name)],
     }
-    message = EmailMessage()
-    message["From"] = sender
-    message["To"] = ", ".join(recipients)
-    message["Date"] = formatdate(localtime=False)
-    message["Message-ID"] = make_msgid(domain=sender.rpartition("@")[2] or "localhost")
-    message["Auto-Submitted"] = "auto-generated"
-    message["Subject"] = _subject(letter, warnings)
-    message.set_content(render("backup_mail.txt.j2", values), cte="quoted-printable")
-    message.add_alternative(render("backup_mail.html.j2", values), subtype="html", cte="quoted-printable")
+    message = new_message(
+        "backup_mail", values, subject=_subject(letter, warnings), sender=sender, recipients=recipients
+    )
     if letter.choice.kind == "attachment":
         content = letter.archive.read_bytes()
         message.add_attachment(content, maintype="application", subtype="gzip", filename=letter.archive.name)
@@ -104,61 +88,9 @@ def _subject(letter: Letter, warnings: Sequence[str]) -> str:
     day = sidecar.snapshot_at.astimezone(letter.zone)
     stands_for = sidecar.run.stands_for.astimezone(letter.zone)
     backfilled = f", stands for {stands_for:%Y-%m-%d}" if sidecar.made_later else ""
-    database = " ".join(sidecar.server.database.split())  # a name may hold line breaks, a header may not
-    return f"{state}: {database} {day:%Y-%m-%d %H:%M}, {size_text(sidecar.archive_bytes)}{backfilled}"
+    return f"{state}: {sidecar.server.database} {day:%Y-%m-%d %H:%M}, {size_text(sidecar.archive_bytes)}{backfilled}"
 
 
 def _is_secret(name: str) -> bool:
     base = Path(name).name
     return base.endswith((".key", "key.pem", ".p12", ".pfx", "id_rsa", "id_ed25519")) or base.startswith(".env")
-
-
-def send(client: smtplib.SMTP, message: EmailMessage, *, sender: str, recipients: Sequence[str]) -> dict[str, str]:
-    """
-    Send the mail over an open connection, and say what became of it for each recipient.
-
-    Returns:
-        The refused recipients with the server's words; empty if all have it.
-
-    Raises:
-        TemporaryError: If the server refused for now, or the connection broke.
-        DeliveryError: If it refused everybody, or the mail itself, for good.
-    """
-    content = message.as_bytes(policy=SMTP)
-    started = time.monotonic()
-    try:
-        answers: Mapping[str, Answer] = client.sendmail(sender, list(recipients), content)
-    except (smtplib.SMTPException, OSError) as error:
-        raise explain(error) from None
-    refused = {recipient: _words(answer) for recipient, answer in answers.items()}
-    for recipient in recipients:
-        log.info(
-            "mail of %s to %s: %s after %.1f s",
-            size_text(len(content)),
-            recipient,
-            f"refused ({refused[recipient]})" if recipient in refused else "accepted",
-            time.monotonic() - started,
-        )
-    return refused
-
-
-def explain(error: Exception) -> BackupError:
-    """Return the error to raise for a mail that could not be sent: 4xx and broken connections may pass."""
-    advice = "check the Airflow connection smtp_default or SMTP_HOST, SMTP_PORT, SMTP_USER and SMTP_PASS"
-    if isinstance(error, smtplib.SMTPRecipientsRefused):
-        words = "; ".join(f"{recipient}: {_words(answer)}" for recipient, answer in error.recipients.items())
-        permanent = all(answer[0] >= 500 for answer in error.recipients.values())  # noqa: PLR2004 - RFC 5321 4.2.1
-        text = f"every administrator was refused: {words}; check ADMIN_EMAILS"
-        return DeliveryError(text) if permanent else TemporaryError(text)
-    if isinstance(error, smtplib.SMTPResponseException):
-        answer = (error.smtp_code, error.smtp_error)
-        text = f"the mail server answered {_words(answer)}; {advice}"
-        return DeliveryError(text) if error.smtp_code >= 500 else TemporaryError(text)  # noqa: PLR2004
-    if isinstance(error, (ssl.SSLError, smtplib.SMTPNotSupportedError)):
-        return DeliveryError(f"no secure connection to the mail server: {error}; {advice}")
-    return TemporaryError(f"the mail server cannot be reached: {error}; {advice}")
-
-
-def _words(answer: Answer) -> str:
-    words = answer[1].decode(errors="replace") if isinstance(answer[1], bytes) else str(answer[1])
-    return f"{answer[0]} {' '.join(words.split())}"

@@ -76,14 +76,6 @@ def drill(
     return record
 
 
-def may_create_databases(server: Database) -> bool:
-    """Whether the role may make the scratch database. Raises as Database.connect."""
-    with server.connect() as session:
-        query = "SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user"
-        row = session.execute(query).fetchone()
-    return bool(row and row[0])
-
-
 def _take_turn(session: Session) -> None:
     """One drill at a time on a server; the lock goes with its session, also after a kill."""
     row = session.execute("SELECT pg_try_advisory_lock(%s)", [DRILL_LOCK]).fetchone()

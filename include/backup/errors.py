@@ -33,3 +33,7 @@ class VerificationError(BackupError):
 
 class DeliveryError(BackupError):
     """A mail server refused the mail for good."""
+
+
+class RestoreError(BackupError):
+    """An archive could not be restored, may not be restored there, or is not the same afterwards."""

@@ -243,6 +243,11 @@ def readable_archives(backup_dir: Path) -> Iterator[tuple[Path, Sidecar]]:
                 log.warning("%s is passed over: %s", path.name, error)
 
 
+def archive_names(backup_dir: Path) -> list[str]:
+    """Return the names of the archives, newest first, without a look into their manifests; [] if no folder is there."""
+    return sorted((path.name for path in backup_dir.glob("*") if ARCHIVE_NAME.fullmatch(path.name)), reverse=True)
+
+
 RecordT = TypeVar("RecordT", bound=BaseModel)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+MAX_IDENTIFIER_BYTES = 63  # of PostgreSQL
+
 _PART = r'(?:"(?:[^"]|"")+"|[^".]+)'
 _NAME = re.compile(rf"(?:({_PART})\.)?({_PART})")
 
@@ -54,3 +56,10 @@ class QualifiedName:
 
 def _unquote(part: str) -> str:
     return part[1:-1].replace('""', '"') if part.startswith('"') else part
+
+
+def restored_name(database: str) -> str:
+    """Return a name for the restored database that needs no quotes in SQL or in a shell."""
+    name = re.sub(r"\W", "_", database.lower(), flags=re.ASCII)
+    name = f"{'db_' if name[0].isdigit() else ''}{name}"
+    return name[: MAX_IDENTIFIER_BYTES - len("_restored")] + "_restored"

@@ -10,35 +10,33 @@ import subprocess
 import tarfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 from include.backup.clients import Clients
 from include.backup.database import Database
-from include.backup.errors import BackupError, TemporaryError
+from include.backup.errors import RestoreError, TemporaryError
 from include.backup.manifest import Sidecar, TableRecord, read_sidecar
+from include.backup.restore_target import database_exists
 from include.backup.streams import Streams
 from include.backup.verify import verify_archive
 
 log = logging.getLogger(__name__)
 
 CANNOT_CONNECT = 5  # restore.sh's exit status
+SCHEMA = "restored"  # restore.sh's own default for single tables
 
 
 @dataclass(frozen=True)
 class Restored:
-    """What came back: `seconds` are those of restore.sh alone."""
+    """What came back: `seconds` are those of restore.sh alone; `schema` is None where tables went where they belong."""
 
-    database: Database
+    schema: str | None
     seconds: float
     tables: int
     rows: int
-
-
-class RestoreError(BackupError):
-    """An archive could not be restored, or is not the same afterwards."""
 
 
 class Restore:
@@ -60,32 +58,41 @@ class Restore:
         self._streams = Streams(target)
         self._child: subprocess.Popen[str] | None = None
 
-    def run(self, *, tables: tuple[str, ...] = (), schema: str = "restored") -> Restored:
+    def check(self, *, tables: tuple[str, ...] = (), schema: str = SCHEMA) -> Sidecar:
+        """Do all that `run` does before it changes anything; return the archive's manifest. Raises as `run`."""
+        sidecar = self._unpack()
+        self._run_script([*_options(tables, schema), "--dry-run"])
+        return sidecar
+
+    def run(self, *, tables: tuple[str, ...] = (), schema: str = SCHEMA) -> Restored:
         """
         Verify, unpack, load and compare.
 
         Args:
-            tables: Only these, into a schema of their own in a database that is there; all if empty.
-            schema: The schema for `tables`.
+            tables: Only these (`name` or `schema.name`, as restore.sh lists them); all if empty.
+            schema: Where `tables` go if the database is there already; in a new one they go where they belong.
 
         Raises:
             VerificationError: If the archive is damaged.
             TemporaryError: If the server could not be reached.
             RestoreError: If restore.sh failed, or a table differs from the manifest.
         """
+        sidecar = self._unpack()
+        beside = schema if tables and database_exists(self._target) else None
+        started = time.monotonic()
+        self._run_script(_options(tables, schema))
+        seconds = time.monotonic() - started
+        records = [table for table in sidecar.tables if not tables or str(table.qualified) in tables]
+        self._compare(sidecar.archive, records, beside)
+        return Restored(beside, seconds, len(records), sum(table.rows for table in records))
+
+    def _unpack(self) -> Sidecar:
         sidecar = read_sidecar(self._archive)
         verify_archive(self._archive, sidecar.without_archive_facts())
         with tarfile.open(self._archive) as tar:  # verified: plain files with the manifest's names only
             safe = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # not in every Python 3.10 and 3.11
             tar.extractall(self._folder, **safe)  # type: ignore[arg-type]  # noqa: S202
-        started = time.monotonic()
-        options = [word for table in tables for word in ("--table", table)]
-        self._run_script([*options, *(["--into-schema", schema] if tables else [])])
-        seconds = time.monotonic() - started
-        records = [table for table in sidecar.tables if not tables or str(table.qualified) in tables]
-        if not tables:
-            self._compare(sidecar)
-        return Restored(self._target, seconds, len(records), sum(table.rows for table in records))
+        return sidecar
 
     def cancel(self) -> None:
         """End restore.sh and psql; `run` then raises."""
@@ -123,21 +130,26 @@ class Restore:
             reasons = [line for line in errors if "ERROR: " in line or line.startswith("restore.sh: ")] or errors[-3:]
             raise kind(f"{self._archive.name}: {'; '.join(reasons) or f'restore.sh ended with {child.returncode}'}")
 
-    def _compare(self, sidecar: Sidecar) -> None:
-        """Copy every table out again: the same bytes as when it was exported."""
-        different = [str(table.qualified) for table in sidecar.tables if not self._is_same(table)]
+    def _compare(self, archive: str, tables: Iterable[TableRecord], schema: str | None) -> None:
+        """Copy every table out again, from where it belongs or from the schema: the same bytes as when exported."""
+        different = [str(table.qualified) for table in tables if not self._is_same(table, schema)]
         if different:
             raise RestoreError(
-                f"{sidecar.archive} was restored, but these tables differ from its manifest: {', '.join(different)}"
+                f"{archive} was restored, but these tables differ from its manifest: {', '.join(different)}"
             )
         log.info("every table has the SHA-256 of the manifest")
 
-    def _is_same(self, table: TableRecord) -> bool:
+    def _is_same(self, table: TableRecord, schema: str | None) -> bool:
         digest = hashlib.sha256()
         arguments = [str(self._clients.psql), "-X", "-q", "-w", "-v", "ON_ERROR_STOP=1", "-f", "-"]
-        script = f"{table.copy_out_statement} \\g /dev/stdout\n"
+        copied = table.model_copy(update={"schema_name": schema, "partitioned": False}) if schema else table
+        script = f"{copied.copy_out_statement} \\g /dev/stdout\n"
         self._streams.run(arguments, script, digest.update, doing=f"comparing {table.qualified}")
         return digest.hexdigest() == table.sha256
+
+
+def _options(tables: tuple[str, ...], schema: str) -> list[str]:
+    return [word for table in tables for word in ("--table", table)] + (["--into-schema", schema] if tables else [])
 
 
 def _keep_lines(stream: object, take: Callable[[str], object]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +21,11 @@ from include.backup.manifest import (
     TableRecord,
     archive_name,
 )
-from include.backup.names import quote
+from include.backup.names import quote, restored_name
 from include.backup.run import BackupRun
 from include.backup.templates import render
 
 SUMS_FILE = "SHA256SUMS"
-MAX_IDENTIFIER_BYTES = 63  # of PostgreSQL
 
 
 class SummaryResult(Record):
@@ -124,13 +122,6 @@ def _sum_line(file: FileRecord) -> str:
     """Return the file's line for `sha256sum -c`, which marks a name with a backslash or a line feed in it."""
     escaped = file.name.replace("\\", "\\\\").replace("\n", "\\n")
     return f"{'' if escaped == file.name else chr(92)}{file.sha256}  {escaped}\n"
-
-
-def restored_name(database: str) -> str:
-    """Return a name for the restored database that needs no quotes in SQL or in a shell."""
-    name = re.sub(r"\W", "_", database.lower(), flags=re.ASCII)
-    name = f"{'db_' if name[0].isdigit() else ''}{name}"
-    return name[: MAX_IDENTIFIER_BYTES - len("_restored")] + "_restored"
 
 
 def _copy_command(table: TableRecord) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, BaseOperator
@@ -19,22 +20,28 @@ VERIFIED = Asset("critical_backup_verified")
 class BackupOperator(BaseOperator):
     """Runs the function of include.operators.steps that has the task's id; its result is the XCom."""
 
+    steps = "include.operators.steps"
     _task: BackupTask | None = None
 
     def execute(self, context: Context) -> Any:
         """Run the step; errors that no retry mends fail the task at once."""
         # Workers need the core with its database driver; whoever only parses the DAG does not.
-        from include.operators import steps  # noqa: PLC0415
         from include.operators.task import BackupTask, errors_for_airflow  # noqa: PLC0415
 
         with errors_for_airflow():
             self._task = BackupTask(context)
-            return getattr(steps, self.task_id)(self._task)
+            return getattr(import_module(self.steps), self.task_id)(self._task)
 
     def on_kill(self) -> None:
         """End what the step has started: child processes, and with them their queries."""
         if self._task and self._task.cancel:
             self._task.cancel()
+
+
+class RestoreOperator(BackupOperator):
+    """Runs the function of include.operators.restore_steps that has the task's id; its result is the XCom."""
+
+    steps = "include.operators.restore_steps"
 
 
 def branch_to_delivery(**context: Any) -> str:

@@ -13,8 +13,8 @@ from airflow.providers.smtp.hooks.smtp import SmtpHook
 from airflow.sdk import BaseHook, Connection
 
 from include.backup.database import Database
-from include.backup.delivery import explain
 from include.backup.errors import PrerequisiteError
+from include.backup.mail import explain
 from include.operators.connection_variables import (
     DATABASE_CONNECTION,
     DRILL_CONNECTION,
@@ -47,6 +47,17 @@ def drill_database() -> Database:
     except Exception:  # noqa: BLE001 - each secrets backend raises its own; it is optional
         return dataclasses.replace(source_database(), name="postgres")
     return _database(DRILL_CONNECTION, connection, ("host", "login"))
+
+
+def target_database(connection_name: str, database: str) -> Database:
+    """
+    Return the database of that name on the server behind an Airflow connection.
+
+    Raises:
+        PrerequisiteError: If the connection is missing or lacks a part.
+    """
+    server = _database(connection_name, _connection(connection_name), ("host", "login"))
+    return dataclasses.replace(server, name=database)
 
 
 def _database(name: str, connection: Connection, parts: tuple[str, ...]) -> Database:

@@ -1,32 +1,28 @@
-"""The steps of the DAGs, one function for each task id. The work is done in include.backup."""
+"""The steps of critical_backup, one function for each task id. The work is done in include.backup."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Literal, TypeVar
 from zoneinfo import ZoneInfo
-
-from airflow.sdk.exceptions import AirflowSkipException
 
 from include.backup import archive as archives
 from include.backup import configuration, delivery, prerequisites, retention, run, status, summary, verify
 from include.backup.catalog import Catalog
 from include.backup.clients import find_clients
 from include.backup.configuration import ConfigurationResult
-from include.backup.drill import drill, may_create_databases
-from include.backup.drill_record import is_due, last_passed
 from include.backup.errors import BackupError, MissingStepError
 from include.backup.export import Export, ExportResult
-from include.backup.manifest import load_step, readable_archives, save_step
+from include.backup.manifest import load_step, save_step
 from include.backup.prerequisites import CheckResult
 from include.backup.scope import load_scope
 from include.backup.selection import Selection, require_tables, select_rows
 from include.backup.summary import SummaryInput, SummaryResult
 from include.backup.templates import size_text
-from include.operators.connections import drill_database, mail_server, require_mail_connection, source_database
+from include.operators.connections import require_mail_connection, source_database
+from include.operators.mail import mail_administrators
 from include.operators.task import BackupTask
 
 log = logging.getLogger(__name__)
@@ -213,13 +209,7 @@ def _email(kind: Literal["attachment", "link"], task: BackupTask) -> dict[str, s
         run_url=task.run_url,
         zone=ZoneInfo(settings.backup_timezone),
     )
-    with mail_server() as (client, from_email):
-        sender = from_email or settings.smtp_from or settings.admin_emails[0]
-        message = delivery.build_message(letter, sender=sender, recipients=settings.admin_emails)
-        refused = delivery.send(client, message, sender=sender, recipients=settings.admin_emails)
-    for recipient, words in refused.items():
-        log.warning("%s did not get the mail: %s", recipient, words)
-    return refused
+    return mail_administrators(settings, partial(delivery.build_message, letter))
 
 
 email_attachment = partial(_email, "attachment")
@@ -244,41 +234,6 @@ def expire_old_backups(task: BackupTask) -> int:
     for sidecar in plan.expire:
         log.info("expired %s", sidecar.archive)
     return len(plan.expire)
-
-
-def drill_archive(task: BackupTask) -> float:
-    """Prove the newest archive, or the one that was asked for, by restoring it; return the seconds it took."""
-    settings = task.settings
-    archive = _archive_to_drill(task)
-    server = drill_database()
-    if not may_create_databases(server):
-        raise AirflowSkipException(
-            f"role {server.user} may not create databases on {server.host}:{server.port}: create the Airflow "
-            "connection backup_drill for a server where it may, or GRANT it CREATEDB"
-        )
-    last = last_passed(settings.backup_dir)
-    if not task.is_manual and not is_due(settings.backup_drill, last, now=run.utc_now()):
-        raise AirflowSkipException(f"BACKUP_DRILL={settings.backup_drill}: the last drill passed on {last:%Y-%m-%d}")
-    folder = settings.backup_dir / run.WORKSPACES
-    folder.mkdir(mode=0o700, exist_ok=True)
-
-    def can_be_cancelled(cancel: Callable[[], None]) -> None:
-        task.cancel = cancel
-
-    return drill(archive, server, folder=folder, on_start=can_be_cancelled).seconds
-
-
-def _archive_to_drill(task: BackupTask) -> Path:
-    archives_there = dict(readable_archives(task.backup_dir))
-    wanted = str(task.params.get("archive") or "")
-    if wanted:
-        found = task.backup_dir / wanted
-        if found not in archives_there:
-            raise BackupError(f"{wanted} is no archive in {task.backup_dir}; expected a name such as it has there")
-        return found
-    if not archives_there:
-        raise BackupError(f"there is no archive in {task.backup_dir} to drill; run critical_backup first")
-    return max(archives_there, key=lambda archive: archives_there[archive].snapshot_at)
 
 
 def remove_workspace(task: BackupTask) -> int:

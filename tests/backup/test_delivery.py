@@ -16,8 +16,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from include.backup.delivery import Choice, Letter, build_message, choose_delivery, explain
+from include.backup.delivery import Choice, Letter, build_message, choose_delivery
 from include.backup.errors import BackupError, DeliveryError, TemporaryError
+from include.backup.mail import explain
 from include.backup.manifest import FileRecord, RunRecord
 
 if TYPE_CHECKING:

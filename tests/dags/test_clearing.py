@@ -63,7 +63,7 @@ def test_cleared_task_of_a_finished_run_works_or_names_the_task_to_clear(
     airflow: LocalAirflow, shared_site: Site, finished_run: RunResult, task: str, *, downstream: bool
 ) -> None:
     """Whatever happens, no archive that was there is changed; and the advice that is given helps."""
-    archives, mails = shared_site.archives, len(shared_site.mailbox.messages())
+    archives, mails = shared_site.archives, len(shared_site.backup_mails)
     cleared = airflow.clear(finished_run.run_id, task, downstream=downstream)
     assert (task in cleared, len(cleared) > 1) == (True, downstream and task != "remove_workspace")
     result = airflow.run(finished_run.run_id)
@@ -81,7 +81,7 @@ def test_cleared_task_of_a_finished_run_works_or_names_the_task_to_clear(
     assert archives.items() <= now.items()
     assert len(now) - len(archives) == (1 if anew else 0)
     mailed = anew or task == "email_attachment" or (downstream and TASKS.index(task) < TASKS.index("email_attachment"))
-    assert len(shared_site.mailbox.messages()) - mails == (1 if mailed else 0)
+    assert len(shared_site.backup_mails) - mails == (1 if mailed else 0)
 
 
 def test_new_archive_of_a_cleared_run_is_the_one_that_is_mailed(
@@ -92,7 +92,7 @@ def test_new_archive_of_a_cleared_run_is_the_one_that_is_mailed(
     airflow.clear(finished_run.run_id, "create_workspace", downstream=True)
     airflow.run(finished_run.run_id)
     (new,) = shared_site.archives.keys() - before.keys()
-    assert f'filename="{new}"'.encode() in shared_site.mailbox.messages()[-1].read_bytes()
+    assert f'filename="{new}"'.encode() in shared_site.backup_mails[-1].read_bytes()
 
 
 @pytest.mark.parametrize("task", ["write_summary", "compress_archive"])
@@ -169,7 +169,7 @@ def test_task_cleared_with_downstream_after_a_failed_mail_works_or_names_the_tas
     failed = airflow.run(airflow.trigger())
     refusals.clear()
     assert (failed.state, set(failed.errors)) == ("failed", {"email_attachment"})
-    archives, mails = shared_site.archives, len(shared_site.mailbox.messages())
+    archives, mails = shared_site.archives, len(shared_site.backup_mails)
     airflow.clear(failed.run_id, task, downstream=True)
     result = airflow.run(failed.run_id)
     if task in ("copy_configuration", "write_summary", "compress_archive"):
@@ -182,7 +182,7 @@ def test_task_cleared_with_downstream_after_a_failed_mail_works_or_names_the_tas
     new = shared_site.archives.keys() - archives.keys()
     assert archives.items() <= shared_site.archives.items()
     assert len(new) == (1 if TASKS.index(task) < TASKS.index("verify_archive") else 0)
-    assert len(shared_site.mailbox.messages()) - mails == 1
+    assert len(shared_site.backup_mails) - mails == 1
 
 
 def test_mail_server_that_is_down_is_tried_four_times_and_later_needs_no_new_export(
@@ -196,13 +196,13 @@ def test_mail_server_that_is_down_is_tried_four_times_and_later_needs_no_new_exp
         shared_site.mailbox.start()
     assert (failed.state, failed.states["email_attachment"]) == ("failed", "failed")
     assert failed.tries["email_attachment"] == 4
-    archives, mails = shared_site.archives, len(shared_site.mailbox.messages())
+    archives, mails = shared_site.archives, len(shared_site.backup_mails)
     airflow.clear(failed.run_id, "email_attachment", downstream=True)
     result = airflow.run(failed.run_id)
     assert result.state == "success"
     assert result.ran == ["email_attachment", "update_status", "expire_old_backups", "remove_workspace"]
     assert shared_site.archives == archives
-    assert len(shared_site.mailbox.messages()) - mails == 1
+    assert len(shared_site.backup_mails) - mails == 1
 
 
 def test_mail_server_that_comes_back_gets_the_mail_at_the_next_try(airflow: LocalAirflow, shared_site: Site) -> None:

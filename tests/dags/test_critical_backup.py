@@ -474,7 +474,9 @@ def test_damaged_archive_never_gets_an_archives_name(airflow: LocalAirflow, site
     assert "do not restore from it" in str(result.errors["verify_archive"])
     assert site.published == set()
     assert not (site.backup_dir / LAST_SUCCESS_FILE).exists()
-    assert site.mailbox.messages() == []
+    assert site.backup_mails == []
+    (alert,) = site.mailbox.messages()
+    assert b"Subject: critical_backup FAILED in verify_archive" in alert.read_bytes()
 
 
 def test_old_archives_expire_at_the_end_of_a_run(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import email
+import email.policy
 import json
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -14,7 +17,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from include.backup.drill_record import is_due, read_drill
 from include.demo.embedded_postgres import EmbeddedPostgres
-from include.operators.backup import BackupOperator
+from include.operators.backup import RestoreOperator
 from tests.fix_airflow import LocalAirflow, Site
 from tests.operators.test_task import make_context
 
@@ -23,7 +26,7 @@ NOW = datetime(2026, 11, 20, 2, 5, tzinfo=timezone.utc)
 
 def drill(run_type: DagRunType, **params: Any) -> float:
     """Run the task as Airflow does."""
-    return float(BackupOperator(task_id="drill_archive").execute(make_context(run_type, logical_date=None, **params)))
+    return float(RestoreOperator(task_id="drill_archive").execute(make_context(run_type, logical_date=None, **params)))
 
 
 @pytest.fixture
@@ -84,6 +87,30 @@ def test_role_that_may_not_create_databases_is_skipped_saying_what_to_do(
     monkeypatch.setenv("AIRFLOW_CONN_BACKUP_DRILL", json.dumps(values | {"password": "read-secret"}))
     with pytest.raises(AirflowSkipException, match="create the Airflow connection backup_drill"):
         drill(DagRunType.ASSET_TRIGGERED)
+
+
+def test_failed_drill_is_mailed_to_every_administrator(airflow: LocalAirflow, backed_up: Site) -> None:
+    """With the reason, the try, where the log is, and what to do; the record beside the archive says failed."""
+    (archive,) = backed_up.published_paths
+    content = bytearray(archive.read_bytes())
+    content[len(content) // 2] ^= 1
+    archive.write_bytes(content)
+    restore_drill = dataclasses.replace(airflow, dag_id="restore_drill")
+    restore_drill.load_dag()
+    result = restore_drill.run(restore_drill.trigger())
+    assert result.state == "failed"
+    (path,) = backed_up.mailbox.messages()
+    mail = email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
+    assert mail["Subject"] == "restore_drill FAILED in drill_archive"
+    assert mail["X-Envelope-To"] == "admin1@example.com, admin2@example.com"
+    body = mail.get_body(("plain",))
+    assert body is not None
+    text = body.get_content()
+    for part in (str(result.errors["drill_archive"]), "1 of 4", "Do not count on this archive", "http://airflow"):
+        assert part in text
+    record = read_drill(archive)
+    assert record is not None
+    assert not record.passed
 
 
 def test_unknown_archive_and_empty_folder_are_told(site: Site) -> None:

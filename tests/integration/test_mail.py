@@ -13,8 +13,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from include.backup.delivery import Letter, build_message, choose_delivery, explain, send
+from include.backup.delivery import Letter, build_message, choose_delivery
 from include.backup.errors import BackupError, DeliveryError, TemporaryError
+from include.backup.mail import explain, send
 from include.demo.embedded_postgres import EmbeddedPostgres
 from include.demo.mailbox import Mailbox
 from include.demo.sample import load_sample

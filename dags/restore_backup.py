@@ -1,0 +1,110 @@
+"""
+# restore_backup
+
+Restores an archive into a **new** database, by the archive's own `restore.sh`, and compares every table with the
+manifest. It never touches the database that is backed up, nor any other that has rows in it.
+
+1. **Trigger** (▶) and fill in the form; type the new database's name twice.
+2. `check_restore` reads the whole archive and looks at the target. Nothing is changed yet.
+3. Somebody approves: open the task `approve_restore`, tab *Required Actions*, read what is going to happen, **Approve**.
+4. `restore_archive` restores; every administrator gets a mail with rows, seconds and the next steps.
+
+| you want | fill in |
+|---|---|
+| everything, beside the old database | a new database's name; then look at it, and switch the application to it |
+| only some tables | their names in `tables`, one a line. In a new database they go where they belong, without keys; in one that is there already into a schema of their own (`restored_YYYYMMDD_HHMMSS`) |
+| another server | `connection`: an Airflow connection (Admin → Connections) whose role may create databases |
+
+The role behind the connection needs CREATEDB, unless the database is there already, empty. A restore that failed
+may leave the new database empty or incomplete: drop it, and trigger again. Without Airflow: unpack the archive and
+follow its BACKUP_INFO.txt.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.sdk import DAG, Param, chain
+
+from include.backup.manifest import archive_names
+from include.backup.names import restored_name
+from include.backup.settings import load_settings
+from include.operators.alerts import alert_failure
+from include.operators.backup import RestoreOperator
+from include.operators.connection_variables import DATABASE_CONNECTION
+
+settings = load_settings()
+archives = archive_names(settings.backup_dir)
+# A choice of what is there; a name to type where this machine does not see BACKUP_DIR.
+choice: dict[str, Any] = {"default": archives[0], "enum": archives} if archives else {}
+
+with DAG(
+    dag_id="restore_backup",
+    description="Restores an archive into a new database, after somebody has approved",
+    schedule=None,
+    catchup=False,
+    tags=["backup"],
+    doc_md=__doc__,
+    params={
+        "archive": Param(
+            type="string",
+            title="Archive",
+            description="The newest stands first; the name is the time of its rows",
+            **choice,
+        ),
+        "connection": Param(
+            DATABASE_CONNECTION,
+            type="string",
+            minLength=1,
+            title="Airflow connection of the target server",
+            description="Its role needs CREATEDB",
+        ),
+        "database": Param(
+            restored_name(settings.postgres_db),
+            type="string",
+            minLength=1,
+            maxLength=63,
+            title="New database",
+            description="Is made; an empty one may be there. Never the one that is backed up",
+        ),
+        "tables": Param(
+            [],
+            type=["array", "null"],
+            items={"type": "string"},
+            title="Only these tables",
+            description="One a line, as in the mail; empty: everything",
+        ),
+        "confirm": Param(
+            type="string", minLength=1, title="Confirm", description="Type the new database's name once more"
+        ),
+    },
+    default_args={"retries": 0},
+) as dag:
+    chain(
+        RestoreOperator(
+            task_id="check_restore",
+            doc_md="Reads the whole archive, looks at the target, changes nothing. Everything that would be refused "
+            "is refused here.",
+        ),
+        ApprovalOperator(
+            task_id="approve_restore",
+            subject="Restore {{ params.archive }} into {{ params.database }}?",
+            body="{{ ti.xcom_pull(task_ids='check_restore') }}",
+            defaults=ApprovalOperator.REJECT,
+            response_timeout=timedelta(days=1),
+            doc_md="Waits for a person: tab *Required Actions*. Rejected, or unanswered for a day, nothing happens.",
+        ),
+        RestoreOperator(
+            task_id="restore_archive",
+            on_failure_callback=alert_failure,
+            doc_md="Restores with the archive's own restore.sh, then compares the SHA-256 of every table.",
+        ),
+        RestoreOperator(
+            task_id="mail_restored",
+            retries=3,
+            retry_delay=timedelta(seconds=settings.backup_retry_delay_seconds),
+            doc_md="Mails every administrator what came back, and the next steps.",
+        ),
+    )

@@ -1,0 +1,37 @@
+"""A short mail to the administrators: something failed, or what they asked for is done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from email.message import EmailMessage
+from typing import Literal
+
+from include.backup.mail import new_message
+
+
+@dataclass(frozen=True)
+class Notice:
+    """
+    What such a mail says.
+
+    Args:
+        state: Decides the colour and the mark.
+        title: The subject, and the first thing seen: what happened, to which thing.
+        text: Why, in full: the error's own words, or what is true now.
+        facts: Names and values, for example ("Try", "4 of 4").
+        next_steps: What to do, in order.
+        url: The page in Airflow that shows more, if its address is known.
+    """
+
+    state: Literal["ok", "failed"]
+    title: str
+    text: str
+    facts: tuple[tuple[str, str], ...]
+    next_steps: tuple[str, ...]
+    url: str | None
+
+
+def notice_message(notice: Notice, *, sender: str, recipients: Sequence[str]) -> EmailMessage:
+    """Return the mail: plain text and HTML."""
+    return new_message("notice_mail", {"notice": notice}, subject=notice.title, sender=sender, recipients=recipients)
