@@ -22,6 +22,7 @@ follow its BACKUP_INFO.txt.
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from typing import Any
 
@@ -33,7 +34,7 @@ from include.backup.names import restored_name
 from include.backup.settings import load_settings
 from include.operators.alerts import alert_failure
 from include.operators.backup import RestoreOperator
-from include.operators.connection_variables import DATABASE_CONNECTION
+from include.operators.connection_variables import DATABASE_CONNECTION, DRILL_CONNECTION, DRILL_VARIABLE
 
 settings = load_settings()
 archives = archive_names(settings.backup_dir)
@@ -55,7 +56,7 @@ with DAG(
             **choice,
         ),
         "connection": Param(
-            DATABASE_CONNECTION,
+            DRILL_CONNECTION if DRILL_VARIABLE in os.environ else DATABASE_CONNECTION,
             type="string",
             minLength=1,
             title="Airflow connection of the target server",

@@ -73,11 +73,19 @@ class AirflowApi:
                 return str(error["stack_trace"].strip().splitlines()[-1])
         return None
 
-    def trigger(self, dag_id: str, note: str) -> str:
-        """Start a run by hand and return its id; a paused DAG is unpaused first."""
+    def unpause(self, dag_id: str) -> None:
+        """Let the DAG's runs begin."""
         self.request("PATCH", f"/api/v2/dags/{dag_id}", json={"is_paused": False})
+
+    def trigger(self, dag_id: str, note: str) -> str:
+        """Start a run by hand and return its id."""
         order = {"logical_date": None, "note": note}
         return str(self.request("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=order).json()["dag_run_id"])
+
+    def unfinished_runs(self, dag_id: str) -> int:
+        """Return how many runs of the DAG have not ended."""
+        path = f"/api/v2/dags/{dag_id}/dagRuns?state=queued&state=running"
+        return int(self.request("GET", path).json()["total_entries"])
 
     def run_state(self, dag_id: str, run_id: str) -> str:
         """Return queued, running, success or failed."""

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from include.backup.drill_record import DrillRecord, read_drill
 from include.backup.manifest import Sidecar, readable_archives
 from include.demo.airflow_api import AirflowApi, TaskState
 from include.demo.errors import DemoError
@@ -17,10 +18,13 @@ if TYPE_CHECKING:
     from include.demo.folder import DemoFolder
     from include.demo.progress import Progress
 
-__all__ = ["DAG_ID", "make_backup"]
+__all__ = ["DAG_ID", "make_backup", "wait_for_drill"]
 
 DAG_ID = "critical_backup"
+DRILL_DAG_ID = "restore_drill"
+RESTORE_DAG_ID = "restore_backup"
 POLL_SECONDS = 0.5
+DRILL_SECONDS = 90
 ERROR_LINES = 6
 
 
@@ -50,6 +54,8 @@ def make_backup(
     Raises:
         DemoError: If the run failed: the task and the last lines of its log.
     """
+    for dag_id in (DAG_ID, DRILL_DAG_ID, RESTORE_DAG_ID):
+        api.unpause(dag_id)
     begin = time.monotonic()
     mails_before = set(folder.mailbox.glob("*.eml"))
     run_id = api.trigger(DAG_ID, note="by hand, from the demo")
@@ -64,6 +70,24 @@ def make_backup(
     archive, sidecar = archive_of(folder, run_id)
     mails = sorted(set(folder.mailbox.glob("*.eml")) - mails_before)
     return FinishedBackup(archive, sidecar, mails, tasks, time.monotonic() - begin)
+
+
+def wait_for_drill(api: AirflowApi, archive: Path, *, check: Callable[[], None] = lambda: None) -> DrillRecord | None:
+    """
+    Return what the drill of the archive showed; None if none has ended in time.
+
+    Args:
+        api: The running Airflow.
+        archive: A new one, whose drill begins by itself.
+        check: Called again and again; raises DemoError if waiting is in vain.
+    """
+    deadline = time.monotonic() + DRILL_SECONDS
+    while read_drill(archive) is None or api.unfinished_runs(DRILL_DAG_ID):
+        if time.monotonic() > deadline:
+            break
+        check()
+        time.sleep(POLL_SECONDS)
+    return read_drill(archive)
 
 
 def watch(api: AirflowApi, run_id: str) -> Iterator[list[TaskState]]:

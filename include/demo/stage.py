@@ -8,13 +8,13 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
 from include.demo.airflow_api import AirflowApi
-from include.demo.backup_run import make_backup
+from include.demo.backup_run import FinishedBackup, make_backup, wait_for_drill
 from include.demo.errors import DemoError
 from include.demo.servers import Servers, Wishes, start_servers
-from include.demo.summary import how_to_go_on, what_was_made
+from include.demo.summary import how_to_go_on, what_was_made, what_was_proven
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from types import FrameType
 
     from include.demo.folder import DemoFolder
@@ -61,7 +61,15 @@ def first_backup(servers: Servers, folder: DemoFolder, progress: Progress, *, on
             raise
         progress.say(f"\n{error}\n")
     else:
-        progress.say("\n".join(["", *what_was_made(backup)]))
+        tell(servers.api, backup, progress, check=servers.airflow.check)
+
+
+def tell(
+    api: AirflowApi, backup: FinishedBackup, progress: Progress, *, check: Callable[[], None] = lambda: None
+) -> None:
+    """Say what was made, and when the drill has ended what it showed."""
+    progress.say("\n".join(["", *what_was_made(backup)]))
+    progress.say(what_was_proven(wait_for_drill(api, backup.archive, check=check)))
 
 
 def stay(servers: Servers, folder: DemoFolder, progress: Progress) -> None:
@@ -81,7 +89,7 @@ def one_more_backup(folder: DemoFolder, progress: Progress) -> None:
     if running is None:
         raise DemoError(f"no demo runs in {folder.path}: start one with make demo")
     api = AirflowApi(running.airflow, running.user, running.password)
-    progress.say("\n".join(["", *what_was_made(make_backup(api, folder, progress))]))
+    tell(api, make_backup(api, folder, progress), progress)
 
 
 @contextmanager

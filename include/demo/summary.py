@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from include.backup.drill_record import DrillRecord
     from include.demo.backup_run import FinishedBackup
     from include.demo.folder import DemoFolder, RunningDemo
 
-__all__ = ["how_to_go_on", "what_was_made"]
+__all__ = ["how_to_go_on", "what_was_made", "what_was_proven"]
 
 BYTES_PER_MB = 2**20
 WIDTH = 100
@@ -37,6 +38,15 @@ def what_was_made(backup: FinishedBackup) -> list[str]:
         *(f"Warning   {warning}" for warning in sidecar.warnings),
         *(line for mail in backup.mails for line in about_mail(mail)),
     ]
+
+
+def what_was_proven(drill: DrillRecord | None) -> str:
+    """Return a line about the drill that followed the backup."""
+    if drill is None:
+        return "Drill     has not ended yet; see the DAG restore_drill in Airflow"
+    if not drill.passed:
+        return f"Drill     FAILED: {drill.error}"
+    return f"Proven    restored into a scratch database in {drill.seconds:.1f} s, {drill.rows:,} rows compared, dropped"
 
 
 def about_mail(mail: Path) -> list[str]:

@@ -53,7 +53,14 @@ def test_demo_ends_well(demo: subprocess.CompletedProcess[str]) -> None:
 
 def test_demo_shows_every_step_and_what_was_made(demo: subprocess.CompletedProcess[str], demo_dir: Path) -> None:
     """The tasks with their states, then archive, size, rows, mail."""
-    for part in ("export_database", "verify_archive", "remove_workspace", "rows in", str(demo_dir / "backups")):
+    for part in (
+        "export_database",
+        "verify_archive",
+        "remove_workspace",
+        "rows in",
+        str(demo_dir / "backups"),
+        "Proven",
+    ):
         assert part in demo.stdout
 
 
