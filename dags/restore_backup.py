@@ -6,7 +6,7 @@ manifest. It never touches the database that is backed up, nor any other that ha
 
 1. **Trigger** (▶) and fill in the form; type the new database's name twice.
 2. `check_restore` reads the whole archive and looks at the target. Nothing is changed yet.
-3. Somebody approves: open the task `approve_restore`, tab *Required Actions*, read what is going to happen, **Approve**.
+3. Somebody approves: open the task `approve_restore`, tab *Required Action*, read what is going to happen, **Approve**.
 4. `restore_archive` restores; every administrator gets a mail with rows, seconds and the next steps.
 
 | you want | fill in |
@@ -95,7 +95,7 @@ with DAG(
             body="{{ ti.xcom_pull(task_ids='check_restore') }}",
             defaults=ApprovalOperator.REJECT,
             response_timeout=timedelta(days=1),
-            doc_md="Waits for a person: tab *Required Actions*. Rejected, or unanswered for a day, nothing happens.",
+            doc_md="Waits for a person: tab *Required Action*. Rejected, or unanswered for a day, nothing happens.",
         ),
         RestoreOperator(
             task_id="restore_archive",
