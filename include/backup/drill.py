@@ -60,6 +60,8 @@ def drill(
                 seconds=round(done.seconds, 1),
                 tables=done.tables,
                 rows=done.rows,
+                constraints=done.constraints,
+                not_valid=done.not_valid,
                 server_version=version,
                 error="",
             )

@@ -24,6 +24,8 @@ class DrillRecord(Record):
     rows: int
     server_version: str
     error: str
+    constraints: int = 0
+    not_valid: tuple[str, ...] = ()
 
 
 def drill_path(archive: Path) -> Path:

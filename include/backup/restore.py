@@ -29,14 +29,33 @@ CANNOT_CONNECT = 5  # restore.sh's exit status
 SCHEMA = "restored"  # restore.sh's own default for single tables
 
 
+# A constraint that was added and validated holds: the server has looked at every row.
+_CONSTRAINTS = """
+    SELECT count(*) FILTER (WHERE k.convalidated),
+           coalesce(array_agg(k.conrelid::regclass || ': ' || k.conname) FILTER (WHERE NOT k.convalidated), '{}'),
+           (SELECT coalesce(array_agg(indexrelid::regclass::text), '{}') FROM pg_index WHERE NOT indisvalid)
+      FROM pg_constraint k JOIN pg_namespace n ON n.oid = k.connamespace
+     WHERE k.conrelid <> 0 AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"""
+
+
 @dataclass(frozen=True)
 class Restored:
-    """What came back: `seconds` are those of restore.sh alone; `schema` is None where tables went where they belong."""
+    """
+    What came back.
+
+    Args:
+        schema: Where single tables went in a database that was there; None: where they belong.
+        seconds: Of restore.sh alone.
+        constraints: How many hold in the restored database.
+        not_valid: Those that are NOT VALID there, as they are in the backup.
+    """
 
     schema: str | None
     seconds: float
     tables: int
     rows: int
+    constraints: int
+    not_valid: tuple[str, ...]
 
 
 class Restore:
@@ -84,7 +103,15 @@ class Restore:
         seconds = time.monotonic() - started
         records = [table for table in sidecar.tables if not tables or str(table.qualified) in tables]
         self._compare(sidecar.archive, records, beside)
-        return Restored(beside, seconds, len(records), sum(table.rows for table in records))
+        constraints, not_valid = self._check_constraints()
+        return Restored(
+            schema=beside,
+            seconds=seconds,
+            tables=len(records),
+            rows=sum(table.rows for table in records),
+            constraints=constraints,
+            not_valid=not_valid,
+        )
 
     def _unpack(self) -> Sidecar:
         sidecar = read_sidecar(self._archive)
@@ -138,6 +165,19 @@ class Restore:
                 f"{archive} was restored, but these tables differ from its manifest: {', '.join(different)}"
             )
         log.info("every table has the SHA-256 of the manifest")
+
+    def _check_constraints(self) -> tuple[int, tuple[str, ...]]:
+        """Return how many constraints hold, and which are NOT VALID."""
+        with self._target.connect() as session:
+            row = session.execute(_CONSTRAINTS).fetchone()
+        assert row is not None  # noqa: S101 - an aggregate always returns one row
+        holding, not_valid, broken_indexes = row
+        if broken_indexes:
+            raise RestoreError(
+                f"{self._target} was restored, but these indexes are invalid: {', '.join(broken_indexes)}"
+            )
+        log.info("%d constraints hold; NOT VALID: %s", holding, ", ".join(not_valid) or "none")
+        return holding, tuple(not_valid)
 
     def _is_same(self, table: TableRecord, schema: str | None) -> bool:
         digest = hashlib.sha256()

@@ -36,6 +36,14 @@ def scratch_databases(postgres: EmbeddedPostgres) -> list[str]:
         return [name for (name,) in rows]
 
 
+def constraints(pipeline: Pipeline) -> int:
+    with pipeline.database.connect() as session:
+        query = "SELECT count(*) FROM pg_constraint WHERE conrelid::regclass::text LIKE 'public.%' AND convalidated"
+        row = session.execute(query).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
 def test_sample_passes_and_the_result_is_recorded(
     postgres: EmbeddedPostgres, server: Database, sample_pipeline: Pipeline, tmp_path: Path
 ) -> None:
@@ -44,6 +52,8 @@ def test_sample_passes_and_the_result_is_recorded(
     record = drill(archive, server, folder=tmp_path)
     assert (record.passed, record.rows, record.tables) == (True, sidecar.rows, len(sidecar.tables))
     assert record.seconds > 0
+    assert record.constraints == constraints(sample_pipeline) > 0
+    assert record.not_valid == ()
     assert read_drill(archive) == record
     assert drill_path(archive).stat().st_mode & 0o777 == 0o600
     assert scratch_databases(postgres) == []
