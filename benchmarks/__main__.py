@@ -8,6 +8,8 @@ import sys
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, NoReturn
 
+import psycopg
+
 from benchmarks.backup import back_up
 from benchmarks.contest import Competitor, Run, hold_contest
 from benchmarks.errors import BenchmarkError
@@ -40,10 +42,9 @@ def main() -> int:
         folder = BenchmarkFolder(wishes.folder)
         with folder.hold(), BenchmarkServer(folder.postgres) as server:
             figures = measure_restore(server, folder.work, wishes, Progress())
-            server.drop_scratch()
         write_report(figures, wishes.report_folder)
-    except (BenchmarkError, BackupError, DemoError) as error:
-        print(f"bench: {error}", file=sys.stderr)
+    except (BenchmarkError, BackupError, DemoError, psycopg.Error, OSError) as error:
+        print(f"bench: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
@@ -52,7 +53,6 @@ class BenchmarkServer(EmbeddedPostgres):
 
     def start_afresh(self) -> None:
         """Drop the scratch databases and start again: nobody finds the pages or the log of another in memory."""
-        self.drop_scratch()
         self.stop()  # its shutdown writes a checkpoint
         self.start()
 
@@ -62,6 +62,13 @@ class BenchmarkServer(EmbeddedPostgres):
             names = session.execute("SELECT datname FROM pg_database WHERE starts_with(datname, %s)", [SCRATCH_PREFIX])
             for (name,) in names.fetchall():
                 session.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+    def stop(self) -> None:
+        """Stop; the scratch databases go first, so that an interrupted run leaves none."""
+        if self.server:
+            with contextlib.suppress(psycopg.OperationalError):  # a server that has died: the next run drops them
+                self.drop_scratch()
+        super().stop()
 
     def database(self, name: str = SOURCE) -> Database:
         """Return how to reach a database; one whose name is the source's is there."""
