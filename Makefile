@@ -1,12 +1,14 @@
 # What one can do with a checkout. Everything is set up by itself, in .venv; nothing else is installed.
 #
 # Settings: ONCE=1, SCALE=, DEMO_DIR=, DEMO_AIRFLOW_PORT=, DEMO_POSTGRES_PORT=, DEMO_SMTP_PORT=, BACKUP_…=
+#           SIZE=, ROUNDS=, BENCH_DIR=, BENCH_REPORT_DIR=
 #           ARGS= (further options of pytest), PYTHON= (the Python to make .venv with, instead of the first fitting one)
 
 SHELL = /bin/sh
 .SUFFIXES:
 .DEFAULT_GOAL := help
 export DEMO_DIR DEMO_AIRFLOW_PORT DEMO_POSTGRES_PORT DEMO_SMTP_PORT SCALE
+export SIZE ROUNDS BENCH_DIR BENCH_REPORT_DIR
 
 UV_VERSION = 0.13.8
 PYTHON = python3 python3.13 python3.12 python3.11 python3.10
@@ -14,7 +16,7 @@ VENV_PYTHON = .venv/bin/python
 UV = .venv/uv/bin/uv
 READY = .venv/.ready
 
-.PHONY: help demo backup test lint requirements clean
+.PHONY: help demo backup test bench lint requirements clean
 
 help: ## List these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F '|' '{ printf "%-20s%s\n", $$1, $$2 }'
@@ -28,6 +30,9 @@ backup: $(READY) ## Make one more backup in the running demo
 test: $(READY) ## Run all tests (ARGS='-k name': some of them)
 	@exec $(VENV_PYTHON) -m pytest $(ARGS)
 
+bench: $(READY) ## Measure restoring against pg_restore (SIZE=1GB ROUNDS=5); writes docs/benchmarks
+	@exec $(VENV_PYTHON) -m benchmarks
+
 lint: $(READY) ## Check style and types: ruff, mypy --strict
 	$(VENV_PYTHON) -m ruff check .
 	$(VENV_PYTHON) -m ruff format --check .
@@ -37,9 +42,9 @@ requirements: $(READY) ## Compile requirements.txt anew from requirements.in
 	$(UV) pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header \
 		--output-file requirements.txt requirements.in
 
-clean: ## Remove .venv, caches and var/demo with its sample backups
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis var/demo
-	find include dags plugins tests -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+clean: ## Remove .venv, caches, var/demo with its sample backups, and var/bench
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis var/demo var/bench
+	find include dags plugins tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # The stamp is made last: whatever was interrupted is taken up again by the next make.
 $(READY): requirements.txt
