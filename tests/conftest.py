@@ -29,7 +29,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def kind_of(item: pytest.Item) -> str:
     """Return the kind of a test: by its folder, and in the others by whether it needs a real server."""
     folder = item.path.relative_to(TESTS).parts[0]
-    by_folder = {"integration": "integration", "dags": "DAG", "specs": "specification", "end_to_end": "end-to-end"}
+    by_folder = {
+        "integration": "integration",
+        "benchmarks": "integration",
+        "dags": "DAG",
+        "specs": "specification",
+        "end_to_end": "end-to-end",
+    }
     if folder in by_folder:
         return by_folder[folder]
     return "integration" if REAL_SERVERS & set(getattr(item, "fixturenames", ())) else "unit"

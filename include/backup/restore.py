@@ -173,9 +173,7 @@ class Restore:
         assert row is not None  # noqa: S101 - an aggregate always returns one row
         holding, not_valid, broken_indexes = row
         if broken_indexes:
-            raise RestoreError(
-                f"{self._target} was restored, but these indexes are invalid: {', '.join(broken_indexes)}"
-            )
+            raise RestoreError(f"{self._target} was restored, but indexes are invalid: {', '.join(broken_indexes)}")
         log.info("%d constraints hold; NOT VALID: %s", holding, ", ".join(not_valid) or "none")
         return holding, tuple(not_valid)
 
