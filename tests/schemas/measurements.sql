@@ -124,11 +124,11 @@ BEGIN
         CREATE EXTENSION pg_trgm;
         CREATE EXTENSION citext SCHEMA extensions;
         CREATE EXTENSION btree_gist;
+        CREATE EXTENSION ltree;
         CREATE EXTENSION hstore SCHEMA extensions;
-        CREATE EXTENSION "uuid-ossp";
         CREATE INDEX projects_similar ON projects USING gin (name gin_trgm_ops);
         CREATE TABLE accounts (
-            address extensions.citext PRIMARY KEY, more extensions.hstore, id uuid DEFAULT uuid_generate_v4(), room int, hours tstzrange,
+            address extensions.citext PRIMARY KEY, more extensions.hstore, path ltree DEFAULT 'a.b', room int, hours tstzrange,
             EXCLUDE USING gist (room WITH =, hours WITH &&)
         );
         CREATE TABLE account_links (address extensions.citext NOT NULL REFERENCES accounts, url text);
