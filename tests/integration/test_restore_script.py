@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from include.demo.embedded_postgres import EmbeddedPostgres
-from tests.fix_pipeline import Pipeline, run_sql
+from tests.fix_pipeline import Pipeline, restore_by_hand, run_sql
 from tests.integration.test_restore import ODD, ODD_SCOPE, assert_same_rows
 
 MakePipeline = Callable[[str, str | None], Pipeline]
@@ -127,6 +127,56 @@ def test_odd_schema_is_restored(
     assert result.returncode == 0, result.stderr
     with psycopg.connect(postgres.conninfo(script.new("odd"))) as session:
         assert session.execute("SELECT n FROM a_second").fetchone() == (4,)
+
+
+END_MARKER_VALUES = ["\\.", "a\n\\.\nb", "a\r\n\\.\r\nb", "\n\\.\n", "x\n\\.", "\\.\n", "plain"]
+
+
+@pytest.fixture
+def end_marker_script(
+    postgres: EmbeddedPostgres, new_database: NewDatabase, make_pipeline: MakePipeline, tmp_path: Path
+) -> Script:
+    """An archive with a windowed table whose values have lines that are only an end marker."""
+    conninfo = new_database(postgres)
+    run_sql(conninfo, "CREATE TABLE e (at date, note text)", "CREATE TABLE f (at date, note text)")
+    with psycopg.connect(conninfo) as session:
+        for value in END_MARKER_VALUES:
+            session.execute("INSERT INTO e VALUES (now(), %s)", [value])
+    scope = "{version: 1, windowed: {e.csv: {table: e, column: at}, f.csv: {table: f, column: at}}}"
+    return unpack(make_pipeline(conninfo, scope), postgres, tmp_path / "unpacked")
+
+
+def notes(script: Script, database: str, table: str = "e") -> list[str]:
+    with psycopg.connect(script.server.conninfo(database)) as session:
+        return [note for (note,) in session.execute(f"SELECT note FROM {table}".encode())]
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_line_of_only_an_end_marker_comes_back(end_marker_script: Script, jobs: str) -> None:
+    """The server's own psql, whatever its version, brings every byte back, in one transaction and with two jobs."""
+    name = end_marker_script.new("marker")
+    result = end_marker_script.run("--jobs", jobs, end_marker_script.url(name))
+    assert result.returncode == 0, result.stderr
+    assert notes(end_marker_script, name) == END_MARKER_VALUES
+    assert_same_rows(end_marker_script.server.conninfo(name), end_marker_script.pipeline.backup()[1])
+
+
+def test_line_of_only_an_end_marker_comes_back_into_a_schema(end_marker_script: Script) -> None:
+    """The table alone comes back beside the live one, with every byte."""
+    name = end_marker_script.pipeline.database.name
+    result = end_marker_script.run("--table", "e", end_marker_script.url(name))
+    assert result.returncode == 0, result.stderr
+    assert notes(end_marker_script, name, "restored.e") == END_MARKER_VALUES
+
+
+def test_line_of_only_an_end_marker_comes_back_by_hand(end_marker_script: Script, tmp_path: Path) -> None:
+    """What BACKUP_INFO.txt says brings every byte back, and names the file."""
+    pipeline = end_marker_script.pipeline
+    archive, sidecar = pipeline.backup()
+    result = restore_by_hand(archive, tmp_path / "out", pipeline.database, pipeline.clients)
+    assert result.returncode == 0, result.stderr
+    assert_same_rows(end_marker_script.server.conninfo(f"{pipeline.database.name}_restored"), sidecar)
+    assert "e.copy.sql (COPY text) is there instead of e.csv" in (tmp_path / "out/BACKUP_INFO.txt").read_text()
 
 
 def test_database_in_use_is_refused_and_unchanged(script: Script) -> None:
