@@ -213,11 +213,13 @@ def test_psql_without_restrict_restores_all(script: Script, old_path: str, tmp_p
     assert constraints_of(script, name) == constraints_of(script, script.pipeline.database.name) != []
 
 
-def test_only_the_lines_of_the_file_s_own_key_are_left_out(script: Script, old_path: str) -> None:
+def test_only_the_lines_of_the_file_s_own_key_are_left_out(script: Script, old_path: str, tmp_path: Path) -> None:
     r"""A \restrict line with another key is still there, and stops the old psql; no copy of the schema is left."""
     break_file(script, "schema.sql", b"\\restrict other\n")
-    result = script.run(script.url(script.new("other")), path=old_path)
+    (tmp_path / "copies").mkdir()
+    result = script.run(script.url(script.new("other")), path=old_path, TMPDIR=str(tmp_path / "copies"))
     assert result.returncode == 7
+    assert not list((tmp_path / "copies").iterdir())
     assert "invalid command \\restrict" in result.stderr
 
 
