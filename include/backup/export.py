@@ -20,15 +20,15 @@ from include.backup.clients import Clients
 from include.backup.constraints import ConstraintsDump
 from include.backup.database import NO_TRANSACTION_TIMEOUT, Database, explain
 from include.backup.errors import BackupError, TemporaryError
-from include.backup.gzip_part import GzipPart, PartRecord, Section
+from include.backup.gzip_part import GzipPart, PartRecord, Section, part_path
 from include.backup.leaving import Leaving, find_leaving
 from include.backup.manifest import Record, SequenceRecord, ServerRecord, TableRecord, WindowRecord
-from include.backup.names import quote_literal
+from include.backup.names import copy_text_file, is_csv, quote_literal
 from include.backup.progress import Progress
 from include.backup.references import take_along
 from include.backup.run import utc_now
 from include.backup.selection import Selection, by_name
-from include.backup.streams import DumpHeader, EndMarker, Streams
+from include.backup.streams import DumpHeader, EndMarker, EndMarkerFound, Streams
 
 log = logging.getLogger(__name__)
 
@@ -238,17 +238,36 @@ class Export:
     def _export_rows(
         self, snapshot: str, file: str, selections: list[Selection]
     ) -> tuple[PartRecord, list[TableRecord]]:
-        windowed = selections[0].window is not None
+        try:
+            return self._write_rows(snapshot, file, selections)
+        except EndMarkerFound:
+            part_path(self._folder, file).unlink()
+        text_file = copy_text_file(file)
+        self._warnings.append(
+            f"{text_file} (COPY text) is there instead of {file}: a value has a line that is only \\. in it, "
+            "which psql and servers before version 18 take for the end of a CSV; it restores like the other tables"
+        )
+        return self._write_rows(snapshot, text_file, [dataclasses.replace(one, file=text_file) for one in selections])
+
+    def _write_rows(
+        self, snapshot: str, file: str, selections: list[Selection]
+    ) -> tuple[PartRecord, list[TableRecord]]:
         with self._progress.file(file), GzipPart(self._folder, file) as part:
-            if not windowed:
+            if not is_csv(file):
                 names = ", ".join(str(selection.table.name) for selection in selections)
                 part.write(_ROWS_HEADER.format(tables=names, file=file).encode())
             tables = [self._copy(snapshot, selection, part) for selection in selections]
         return part.record("rows"), tables
 
     def _copy(self, snapshot: str, selection: Selection, part: GzipPart) -> TableRecord:
+        """
+        Write one table's rows, COPY text in a COPY statement.
+
+        Raises:
+            EndMarkerFound: If they are to be CSV and cannot.
+        """
         name = str(selection.table.name)
-        framed = selection.window is None
+        framed = not is_csv(selection.file)
         if framed:
             columns = f" ({selection.columns_sql})" if selection.columns_sql else ""
             part.write(f"\nCOPY {selection.table.name.sql}{columns} FROM stdin;\n".encode())
@@ -258,7 +277,8 @@ class Export:
         def take(block: bytes) -> None:
             part.write(block)
             self._progress.add(part.name, name, block)
-            end_marker.look_at(block)
+            if not framed:
+                end_marker.look_at(block)
 
         script = (
             f"{NO_TRANSACTION_TIMEOUT} \\g /dev/null\n"
@@ -277,11 +297,8 @@ class Export:
         section = part.end_section()
         if framed:
             part.write(b"\\.\n")
-        elif end_marker.found:
-            self._warnings.append(
-                f"{part.name} has a value with a line that is only \\. in it, which PostgreSQL before 18 takes for the "
-                "end of the file: restore this backup with psql and a server of version 18 or newer"
-            )
+        else:
+            end_marker.end()
         return _table_record(selection, rows=_row_count(answer, name), section=section)
 
     def _write_sequences(self, sequences: tuple[SequenceRecord, ...]) -> PartRecord:

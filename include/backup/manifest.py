@@ -13,7 +13,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from include.backup.durable import write_atomically
 from include.backup.errors import MissingStepError, VerificationError
-from include.backup.names import QualifiedName, quote, quote_literal
+from include.backup.names import QualifiedName, is_csv, quote, quote_literal
 from include.backup.run import Kind
 
 log = logging.getLogger(__name__)
@@ -127,10 +127,15 @@ class TableRecord(Record):
         return self.qualified.sql if self.partitioned else f"ONLY {self.qualified.sql}"
 
     @property
+    def in_csv(self) -> bool:
+        """Whether its rows are CSV with a header, otherwise COPY text."""
+        return is_csv(self.file)
+
+    @property
     def copy_out_statement(self) -> str:
         """COPY … TO STDOUT of the restored table: its bytes are those of the export."""
         rows = f"(SELECT {self.columns_sql} FROM {self.source_sql})"
-        return f"COPY {rows} TO STDOUT" + (" WITH (FORMAT csv, HEADER)" if self.window else "")
+        return f"COPY {rows} TO STDOUT" + (" WITH (FORMAT csv, HEADER)" if self.in_csv else "")
 
 
 class FileRecord(Record):

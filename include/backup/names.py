@@ -22,6 +22,16 @@ def quote_literal(text: str) -> str:
     return "E'" + escaped.replace("\\", "\\\\") + "'" if "\\" in escaped else f"'{escaped}'"
 
 
+def is_csv(file: str) -> bool:
+    """Whether a file of rows is CSV with a header; the others hold COPY text."""
+    return file.endswith(".csv")
+
+
+def copy_text_file(csv_file: str) -> str:
+    """Return the name of the file that stands for a CSV whose rows have to be COPY text."""
+    return csv_file.removesuffix(".csv") + ".copy.sql"
+
+
 @dataclass(frozen=True, order=True)
 class QualifiedName:
     """A table or sequence: schema and name, exactly as the catalog has them."""

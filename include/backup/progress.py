@@ -42,13 +42,15 @@ class Progress:
 
     @contextmanager
     def file(self, file: str) -> Iterator[None]:
-        """Mark the file as begun and, after the block, as done."""
+        """Mark the file as begun and, after the block, as done, unless the block failed."""
+        done = 0
         try:
             yield
+            done = 1
         finally:
             with self._lock:
                 self._current.pop(file, None)
-                self._files_done += 1
+                self._files_done += done
 
     def add(self, file: str, table: str, block: bytes) -> None:
         """Count a block of a table's rows; lines stand for rows, which is exact for COPY text."""

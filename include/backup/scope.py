@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from include.backup.errors import ScopeError
-from include.backup.names import QualifiedName
+from include.backup.names import QualifiedName, copy_text_file
 
 RESERVED_FILES = frozenset(
     {
@@ -121,13 +121,11 @@ class Scope(_Part):
         doubles = [str(name) for name, count in Counter(self.taken).items() if count > 1]
         if doubles:
             raise ValueError(f"taken twice: {', '.join(doubles)}; name each table once")
-        files = [*self.tables, *self.windowed, *(item.path for item in self.configuration)]
+        # A windowed table may have to become COPY text: that file's name must be free as well.
+        rows = [*self.tables, *self.windowed, *map(copy_text_file, self.windowed)]
+        files = [*rows, *(item.path for item in self.configuration)]
         clashes = [name for name, count in Counter(files).items() if count > 1 or name in RESERVED_FILES]
-        clashes += [
-            name
-            for name in files
-            if "/" in name and name.split("/")[0] in {*RESERVED_FILES, *self.tables, *self.windowed}
-        ]
+        clashes += [name for name in files if "/" in name and name.split("/")[0] in {*RESERVED_FILES, *rows}]
         if clashes:
             raise ValueError(f"file name in use: {', '.join(sorted(clashes))}; choose another")
         if not self.taken:

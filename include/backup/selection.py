@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 
 from include.backup.catalog import Catalog, Table
 from include.backup.errors import BackupError
-from include.backup.names import QualifiedName, quote, quote_literal
+from include.backup.names import QualifiedName, is_csv, quote, quote_literal
 from include.backup.scope import Reference, Scope, WindowedTable
 
 WINDOW_TYPES = frozenset({"timestamp with time zone", "timestamp without time zone", "date"})
@@ -73,12 +73,13 @@ class Selection:
 
     @property
     def copy_statement(self) -> str:
-        """COPY … TO STDOUT: COPY text for a whole table, CSV with a header for a windowed one."""
+        """COPY … TO STDOUT: CSV with a header or COPY text, as the file's name says."""
+        options = " WITH (FORMAT csv, HEADER)" if is_csv(self.file) else ""
         if self.window is None:
             source = f"(SELECT {self.columns_sql} FROM {self.table.name.sql})"
             if not self.table.partitioned:
                 source = f"{self.table.name.sql} ({self.columns_sql})" if self.columns_sql else self.table.name.sql
-            return f"COPY {source} TO STDOUT"
+            return f"COPY {source} TO STDOUT{options}"
         if self.table.partitioned and self.taken_along:
             # One scan, partition by partition: loaded again in this order, the rows come out in it again.
             conditions = [self.condition_sql] + [
@@ -86,11 +87,11 @@ class Selection:
                 for leaf, ctids in self.taken_along.items()
             ]
             rows = [f"SELECT {self.columns_sql} FROM {self.source_sql} t WHERE ({') OR ('.join(conditions)})"]
-            return f"COPY ({rows[0]}) TO STDOUT WITH (FORMAT csv, HEADER)"
+            return f"COPY ({rows[0]}) TO STDOUT{options}"
         rows = [f"SELECT {self.columns_sql} FROM {self.source_sql} t WHERE {self.condition_sql}"]
         for leaf, ctids in self.taken_along.items():
             rows.append(f"SELECT {self.columns_sql} FROM ONLY {leaf} t WHERE t.ctid = ANY ({tid_array(ctids)})")
-        return f"COPY ({' UNION ALL '.join(rows)}) TO STDOUT WITH (FORMAT csv, HEADER)"
+        return f"COPY ({' UNION ALL '.join(rows)}) TO STDOUT{options}"
 
 
 def select_rows(

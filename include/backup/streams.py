@@ -86,18 +86,34 @@ class Streams:
                 child.kill()
 
 
-class EndMarker:
-    """Looks for a line that is only a backslash and a full stop, also across blocks."""
+class EndMarkerFound(Exception):  # noqa: N818 - it ends a stream, it is no failure
+    """A CSV has a line in it that is only a backslash and a full stop."""
 
-    MARKER = re.compile(rb"\n\\\.\r?\n")
+
+class EndMarker:
+    """
+    Looks for a line that is only a backslash and a full stop, also across blocks.
+
+    psql and servers before 18 end a CSV there, or refuse it when a carriage return follows.
+    """
+
+    MARKER = re.compile(rb"\n\\\.[\r\n]")
+    UNENDED = b"\n\\."
 
     def __init__(self) -> None:
-        self.found = False
-        self._tail = b""
+        self._tail = b"\n"  # the first line is a line too
 
     def look_at(self, block: bytes) -> None:
-        self.found = self.found or bool(self.MARKER.search(block) or self.MARKER.search(self._tail + block[:4]))
-        self._tail = (self._tail + block[-4:])[-4:]
+        """Raise EndMarkerFound if the marker has come."""
+        size = len(self.UNENDED)
+        if self.MARKER.search(self._tail + block[:size]) or self.MARKER.search(block):
+            raise EndMarkerFound
+        self._tail = (self._tail + block[-size:])[-size:]
+
+    def end(self) -> None:
+        """Raise EndMarkerFound if the last line, without its line feed, is the marker."""
+        if self._tail == self.UNENDED:
+            raise EndMarkerFound
 
 
 class DumpHeader:

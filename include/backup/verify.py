@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from include.backup.errors import VerificationError
 from include.backup.manifest import MANIFEST_FILE, FileRecord, Manifest
+from include.backup.names import is_csv
 from include.backup.rows import RowsError, read_copy_file, read_csv_file
 
 BLOCK_BYTES = 1 << 20
@@ -156,7 +157,7 @@ def _verify_member(blocks: Iterator[bytes], record: FileRecord, manifest: Manife
 
 def _parse(blocks: Iterator[bytes], record: FileRecord, manifest: Manifest) -> int:
     tables = [table for table in manifest.tables if table.file == record.name]
-    parse: Callable[..., int] = read_csv_file if record.name.endswith(".csv") else read_copy_file
+    parse: Callable[..., int] = read_csv_file if is_csv(record.name) else read_copy_file
     try:
         if record.kind == "rows":
             return parse(blocks, tables)

@@ -47,6 +47,10 @@ WRONG = {
     "tables not a list": ("version: 1\ntables: {a.sql: users}", ("tables.a.sql",)),
     "exclude not a list": (GOOD + "exclude: sessions", ("exclude",)),
     "file of another kind": ("version: 1\ntables: {a.txt: [a]}", ("tables.a.txt", "'name.sql'")),
+    "file that a CSV may become": (
+        "version: 1\ntables: {b.copy.sql: [a]}\nwindowed: {b.csv: {table: b, column: c}}",
+        ("file name in use: b.copy.sql",),
+    ),
     "window in a .sql": ("version: 1\nwindowed: {a.sql: {table: a, column: b}}", ("windowed.a.sql", "'name.csv'")),
     "file without a name": ("version: 1\ntables: {.sql: [a]}", ("'.sql'",)),
     "file in a folder": ("version: 1\ntables: {a/b.sql: [a]}", ("'a/b.sql'",)),

@@ -192,16 +192,24 @@ def test_password_is_in_no_argument_list(postgres: EmbeddedPostgres, two_tables:
     assert not [line for line in seen if two_tables.database.password.encode() in line]
 
 
-def test_csv_line_of_only_an_end_marker_is_warned_of(
-    postgres: EmbeddedPostgres, new_database: NewDatabase, make_pipeline: MakePipeline
+def test_csv_line_of_only_an_end_marker_makes_it_copy_text(
+    postgres: EmbeddedPostgres, new_database: NewDatabase, make_pipeline: MakePipeline, tmp_path: Path
 ) -> None:
-    """A value that older servers take for the end of the file is named in the manifest."""
+    """Rows that older servers would not read to their end as CSV are COPY text, and nothing of the CSV is left."""
     conninfo = new_database(postgres)
     run_sql(conninfo, "CREATE TABLE e (at date, note text)", "INSERT INTO e VALUES (now(), E'a\\n\\\\.\\nb')")
-    pipeline = make_pipeline(conninfo, "{version: 1, windowed: {e.csv: {table: e, column: at}}}")
-    _, sidecar = pipeline.backup()
-    assert sidecar.tables[0].rows == 1
-    assert any("version 18 or newer" in warning for warning in sidecar.warnings)
+    pipeline = make_pipeline(
+        conninfo, "{version: 1, windowed: {e.csv: {table: e, column: at}, f.csv: {table: f, column: at}}}"
+    )
+    run_sql(conninfo, "CREATE TABLE f (at date, note text)", "INSERT INTO f VALUES (now(), 'a \\. b')")
+    result = pipeline.export(tmp_path / "parts").run(pipeline.plan, cut_off=utc_now())
+    assert [(table.file, table.rows, table.window is None) for table in result.tables] == [
+        ("e.copy.sql", 1, False),
+        ("f.csv", 1, False),
+    ]
+    assert {path.name for path in (tmp_path / "parts").iterdir()} == {f"{part.name}.gz" for part in result.parts}
+    (warning,) = result.warnings
+    assert warning.startswith("e.copy.sql (COPY text) is there instead of e.csv: ")
 
 
 def test_rows_behind_row_security_are_an_error_not_a_gap(

@@ -10,7 +10,8 @@ import psycopg
 import pytest
 
 from include.backup.clients import Clients
-from include.backup.restore import Restore, RestoreError
+from include.backup.errors import RestoreError
+from include.backup.restore import Restore
 from include.backup.scope import Scope
 from include.demo.embedded_postgres import EmbeddedPostgres
 from include.demo.sample import load_sample
