@@ -80,7 +80,8 @@ class Restore:
     def check(self, *, tables: tuple[str, ...] = (), schema: str = SCHEMA) -> Sidecar:
         """Do all that `run` does before it changes anything; return the archive's manifest. Raises as `run`."""
         sidecar = self._unpack()
-        self._run_script([*_options(tables, schema), "--dry-run"])
+        beside = schema if tables and database_exists(self._target) else None
+        self._run_script([*_options(tables, beside), "--dry-run"])
         return sidecar
 
     def run(self, *, tables: tuple[str, ...] = (), schema: str = SCHEMA) -> Restored:
@@ -99,7 +100,7 @@ class Restore:
         sidecar = self._unpack()
         beside = schema if tables and database_exists(self._target) else None
         started = time.monotonic()
-        self._run_script(_options(tables, schema))
+        self._run_script(_options(tables, beside))
         seconds = time.monotonic() - started
         records = [table for table in sidecar.tables if not tables or str(table.qualified) in tables]
         self._compare(sidecar.archive, records, beside)
@@ -186,8 +187,8 @@ class Restore:
         return digest.hexdigest() == table.sha256
 
 
-def _options(tables: tuple[str, ...], schema: str) -> list[str]:
-    return [word for table in tables for word in ("--table", table)] + (["--into-schema", schema] if tables else [])
+def _options(tables: tuple[str, ...], schema: str | None) -> list[str]:
+    return [word for table in tables for word in ("--table", table)] + (["--into-schema", schema] if schema else [])
 
 
 def _keep_lines(stream: object, take: Callable[[str], object]) -> None:

@@ -156,6 +156,19 @@ def test_single_tables_go_into_a_schema_of_their_own_in_a_database_that_is_there
     assert schema in plain(mails(backed_up)[0])
 
 
+def test_single_tables_go_where_they_belong_in_a_new_database(
+    restore: LocalAirflow, backed_up: Site, postgres_18: EmbeddedPostgres
+) -> None:
+    """With the whole schema, so that their types are there; the others are empty."""
+    result = approved(restore, tables=["users", "point_transactions"])
+    assert result.state == "success", result.errors
+    with psycopg.connect(postgres_18.conninfo(RESTORED)) as session:
+        assert session.execute("SELECT count(*) FROM users").fetchone() > (0,)  # type: ignore[operator]
+        assert session.execute("SELECT count(*) FROM point_transactions").fetchone() > (0,)  # type: ignore[operator]
+        assert session.execute("SELECT count(*) FROM purchases").fetchone() == (0,)
+    assert "2 tables" in plain(mails(backed_up)[0])
+
+
 def test_source_is_never_a_target_by_whatever_address(restore: LocalAirflow) -> None:
     """The reason says what would be lost; the connection says localhost, the source 127.0.0.1."""
     reason = refused(restore, database="nightly_sample")
