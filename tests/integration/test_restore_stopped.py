@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
@@ -23,11 +24,30 @@ SLOW = [
 ]
 
 
-@pytest.mark.parametrize("jobs", ["1", "2"])
+Stop = Callable[[int], None]
+
+
+def ctrl_c(pid: int) -> None:
+    """Reach the whole process group, as a terminal does."""
+    os.killpg(pid, signal.SIGINT)
+
+
+def terminate(pid: int) -> None:
+    """Reach the script alone, as `kill` does."""
+    os.kill(pid, signal.SIGTERM)
+
+
+@pytest.mark.parametrize(("jobs", "stop"), [("1", ctrl_c), ("2", ctrl_c), ("2", terminate)])
 def test_stopped_restore_ends_with_its_sessions(
-    postgres_18: EmbeddedPostgres, new_database: NewDatabase, make_pipeline: MakePipeline, tmp_path: Path, jobs: str
+    postgres_18: EmbeddedPostgres,
+    new_database: NewDatabase,
+    make_pipeline: MakePipeline,
+    tmp_path: Path,
+    *,
+    jobs: str,
+    stop: Stop,
 ) -> None:
-    """Ctrl-C reaches the whole process group; no session is left in the new database."""
+    """No session is left in the new database."""
     conninfo = new_database(postgres_18)
     run_sql(conninfo, *SLOW)
     pipeline = make_pipeline(conninfo, "{version: 1, tables: {t.sql: [t]}}")
@@ -50,7 +70,7 @@ def test_stopped_restore_ends_with_its_sessions(
         start_new_session=True,
     ) as child:
         wait_until(lambda: loading(postgres_18, name) > 0)
-        os.killpg(child.pid, signal.SIGINT)
+        stop(child.pid)
         assert child.wait(timeout=15) != 0
     wait_until(lambda: loading(postgres_18, name) == 0)
 
