@@ -92,8 +92,8 @@ def not_carried_warnings(session: Session, catalog: Catalog) -> Iterator[str]:
         )
     if catalog.server.encoding == "SQL_ASCII":
         yield (
-            f"database {catalog.server.database} is in SQL_ASCII, which checks nothing: a row that is not UTF-8 is "
-            "backed up, but cannot be restored; convert the database to UTF8, and try a restore until then"
+            f"database {catalog.server.database} is in SQL_ASCII, which checks nothing: one taken row that is not "
+            "UTF-8 ends the export; convert the database to UTF8, or mend such rows"
         )
     yield from relations_warnings(int(session.execute(_RELATIONS).fetchone()[0]))  # type: ignore[index]
 

@@ -14,6 +14,7 @@ from include.backup.catalog import read_catalog
 from include.backup.errors import BackupError
 from include.backup.not_carried import RELATIONS_AT_DEFAULT_LOCKS, relations_warnings
 from include.backup.prerequisites import Findings, check_prerequisites
+from include.backup.restore import Restore
 from include.backup.run import utc_now
 from include.backup.settings import Settings
 from include.demo.embedded_postgres import EmbeddedPostgres
@@ -122,8 +123,8 @@ def test_temporary_tables_are_ignored(source: Source) -> None:
         assert (findings.errors, findings.warnings) == ([], [])
 
 
-def test_secret_of_a_user_mapping_is_named_and_its_role_restored(source: Source, tmp_path: Path) -> None:
-    """The value is in schema.sql and not in the warning; the role is made on the target, or the restore would fail."""
+def test_secret_of_a_user_mapping_is_named_without_its_value(source: Source) -> None:
+    """The value is in schema.sql and not in the warning."""
     findings = source.check(
         "tables: {t.sql: [t]}",
         "CREATE TABLE t (a int)",
@@ -134,8 +135,21 @@ def test_secret_of_a_user_mapping_is_named_and_its_role_restored(source: Source,
     (warning,) = findings.warnings
     assert "user mapping of postgres for server s is in schema.sql with its password" in warning
     assert "hidden-value" not in warning
-    with psycopg.connect(source.conninfo) as session:
-        assert read_catalog(session).policy_roles == ("postgres",)
+
+
+def test_user_mapping_restores_where_its_role_is_missing(
+    postgres: EmbeddedPostgres, source: Source, tmp_path: Path
+) -> None:
+    """The role is made without login, like those of policies, or the restore would fail."""
+    pipeline = source.pipeline("tables: {t.sql: [t]}")
+    name = pipeline.database.name
+    mapping = f"CREATE USER MAPPING FOR mapped_{name} SERVER s"
+    run_sql(source.conninfo, "CREATE TABLE t (a int)", FOREIGN, f"CREATE ROLE mapped_{name}", mapping)
+    archive, _ = pipeline.backup()
+    clients = pipeline.clients
+    run_sql(postgres.conninfo(), f"DROP DATABASE {name}", f"DROP ROLE mapped_{name}")
+    (tmp_path / "unpacked").mkdir()
+    assert Restore(archive, pipeline.database, clients, tmp_path / "unpacked").run().tables == 1
 
 
 def test_settings_of_the_database_are_named_without_their_values(source: Source) -> None:
@@ -175,13 +189,16 @@ def test_role_with_too_few_connections_is_refused_and_with_enough_backs_up(sourc
 
 
 def test_database_in_sql_ascii_is_a_warning(postgres: EmbeddedPostgres, source: Source) -> None:
-    """Its rows that are not UTF-8 would be backed up and not restored."""
+    """One row that is not UTF-8 ends the export, with an error that names the table."""
     with psycopg.connect(postgres.conninfo(), autocommit=True) as session:
         session.execute("DROP DATABASE IF EXISTS plain_ascii")
         session.execute("CREATE DATABASE plain_ascii TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'")
     source.conninfo = postgres.conninfo("plain_ascii")
-    (warning,) = source.check("tables: {t.sql: [t]}", "CREATE TABLE t (a int)").warnings
+    (warning,) = source.check("tables: {t.sql: [t]}", "CREATE TABLE t (b text)").warnings
     assert "plain_ascii is in SQL_ASCII" in warning
+    run_sql(source.conninfo, r"INSERT INTO t (b) VALUES (convert_from('\xe9', 'SQL_ASCII'))")
+    with pytest.raises(BackupError, match="exporting t: invalid byte sequence"):
+        source.pipeline("tables: {t.sql: [t]}").backup()
 
 
 def test_more_relations_than_default_locks_is_a_warning_with_the_setting() -> None:
