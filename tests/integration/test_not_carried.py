@@ -206,3 +206,12 @@ def test_more_relations_than_default_locks_is_a_warning_with_the_setting() -> No
     assert list(relations_warnings(RELATIONS_AT_DEFAULT_LOCKS)) == []
     (warning,) = relations_warnings(20_001)
     assert "max_locks_per_transaction on the target to 201 or more" in warning
+
+
+def test_large_objects_are_named_and_refused_where_a_taken_column_points_to_them(source: Source) -> None:
+    """A restore would lose what an oid column points to; elsewhere a warning is enough."""
+    made = ("SELECT lo_create(0)", "CREATE TABLE t (a int)", "CREATE TABLE files (content oid)")
+    (warning,) = source.check("tables: {t.sql: [t]}", *made).warnings[1:]
+    assert "the database holds large objects" in warning
+    (error,) = source.check("tables: {t.sql: [t, files]}").errors
+    assert "column content of files is of type oid" in error
