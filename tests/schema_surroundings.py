@@ -72,7 +72,7 @@ def _materialised(builder: CaseBuilder, table: CaseTable) -> list[str]:
 def _trigger(builder: CaseBuilder, table: CaseTable) -> list[str]:
     """If it fired for a loaded row, the restore would fail."""
     function, trigger = builder.object_name(), quote(builder.new_name())
-    body = f"$x$BEGIN RAISE 'fired'; END -- {builder.new_name().replace('$', '')}\n$x$"
+    body = f"$x$BEGIN RAISE 'fired'; END -- {builder.new_name(line_breaks=False).replace('$', '')}\n$x$"
     state = builder.pick(("ENABLE", "ENABLE ALWAYS", "DISABLE"))
     return [
         f"CREATE FUNCTION {function.sql}() RETURNS trigger LANGUAGE plpgsql AS {body}",
