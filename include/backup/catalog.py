@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,8 @@ _TABLES = f"""
                AND coalesce((SELECT bool_and(has_table_privilege(p.relid, 'SELECT'))
                                FROM pg_partition_tree(c.oid) p), true),
            row_security_active(c.oid),
+           ARRAY(SELECT f.oid::regclass::text FROM pg_partition_tree(c.oid) p JOIN pg_class f ON f.oid = p.relid
+                  WHERE f.relkind = 'f' ORDER BY 1),
            -- Not pg_relation_size: it would wait for whoever has locked the table.
            current_setting('block_size')::bigint * coalesce((
                SELECT sum(greatest(0, leaf.relpages) + greatest(0, coalesce(toast.relpages, 0)))
@@ -68,9 +71,10 @@ _FOREIGN_KEYS = """
      WHERE k.contype = 'f' AND k.conparentid = 0 AND own.root = ANY(%s) AND other.root = ANY(%s)
      ORDER BY n.nspname, c.relname, k.conname"""
 
-# CREATE POLICY names roles, which a restore has to find; 0 is PUBLIC.
+# CREATE POLICY and CREATE USER MAPPING name roles, which a restore has to find; 0 is PUBLIC.
 _POLICY_ROLES = """
-    SELECT DISTINCT r.rolname FROM pg_policy p JOIN pg_roles r ON r.oid = ANY (p.polroles) ORDER BY 1"""
+    SELECT r.rolname FROM pg_policy p JOIN pg_roles r ON r.oid = ANY (p.polroles)
+     UNION SELECT r.rolname FROM pg_user_mappings m JOIN pg_roles r ON r.oid = m.umuser ORDER BY 1"""
 
 _SEQUENCES = f"""
     SELECT n.nspname, c.relname,
@@ -100,7 +104,11 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table or the root of a partitioned one. `bytes` is the last ANALYZE's, of all partitions together."""
+    """
+    A table or the root of a partitioned one. `bytes` is the last ANALYZE's, of all partitions together.
+
+    Rows of `foreign_partitions` are on another server.
+    """
 
     name: QualifiedName
     partitioned: bool
@@ -109,6 +117,7 @@ class Table:
     bytes: int
     columns: tuple[Column, ...]
     indexed: frozenset[str]
+    foreign_partitions: tuple[str, ...] = ()
 
     @property
     def exported_columns(self) -> tuple[str, ...]:
@@ -119,6 +128,11 @@ class Table:
     def exported_types(self) -> tuple[str, ...]:
         """The types of the exported columns, as CREATE TABLE wants them."""
         return tuple(column.sql_type for column in self.columns if not column.generated)
+
+    @property
+    def has_line_break(self) -> bool:
+        """Whether its name or an exported column's has one: psql cannot load it, and it ends a comment in a script."""
+        return any(re.search(r"[\r\n]", name) for name in (self.name.schema, self.name.name, *self.exported_columns))
 
     def column(self, name: str) -> Column | None:
         """Return the column of that name, if there is one."""
@@ -206,8 +220,9 @@ def read_catalog(session: Session) -> Catalog:
             bytes=int(size),
             columns=tuple(Column(*column) for column in columns.get(oid, ())),
             indexed=frozenset(name for (name,) in indexed.get(oid, ())),
+            foreign_partitions=tuple(foreign),
         )
-        for oid, _, _, kind, readable, row_security, size in rows
+        for oid, _, _, kind, readable, row_security, foreign, size in rows
     }
     foreign_keys = tuple(
         ForeignKey(

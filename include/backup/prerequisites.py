@@ -17,6 +17,7 @@ from include.backup.configuration import find_configuration
 from include.backup.database import Database, explain
 from include.backup.errors import BackupError, PrerequisiteError, ScopeError, TemporaryError
 from include.backup.manifest import Record
+from include.backup.not_carried import connection_limit_errors
 from include.backup.scope import Scope, load_scope
 from include.backup.scope_audit import Windows, audit_scope
 from include.backup.settings import BYTES_PER_MB, Settings
@@ -99,6 +100,7 @@ def _check_database(
 ) -> None:
     try:
         with database.connect() as session:
+            findings.refuse(*connection_limit_errors(session, role=database.user, parallel=settings.backup_parallel))
             catalog = read_catalog(session)
             if scope:
                 windows = Windows(cut_off_for, settings.backup_window_months)

@@ -11,6 +11,7 @@ from typing import Literal
 from include.backup.catalog import Catalog, Session, Table
 from include.backup.leaving import Leaving, look_ahead
 from include.backup.names import QualifiedName
+from include.backup.not_carried import foreign_table_warnings, not_carried_warnings, read_other_relations
 from include.backup.scope import Scope
 from include.backup.scope_check import check_scope, is_window_column
 from include.backup.selection import Selection, Window, by_name, select_rows
@@ -75,7 +76,8 @@ def audit_scope(session: Session, catalog: Catalog, scope: Scope, windows: Windo
         windows: How windows are computed.
         role: Who is logged in, for messages.
     """
-    found = check_scope(catalog, scope, role=role)
+    others = read_other_relations(session)
+    found = check_scope(catalog, scope, role=role, others=others)
     selections = select_rows(
         catalog,
         _existing(catalog, scope),
@@ -89,15 +91,20 @@ def audit_scope(session: Session, catalog: Catalog, scope: Scope, windows: Windo
         tables=tables,
         leaving=leaving,
         errors=(*found.errors, *(one.error for one in leaving if one.error)),
-        warnings=(*found.warnings, *(one.warning for one in leaving if one.warning)),
+        warnings=(
+            *found.warnings,
+            *foreign_table_warnings(scope, others),
+            *not_carried_warnings(session, catalog),
+            *(one.warning for one in leaving if one.warning),
+        ),
         hints=found.hints,
     )
 
 
 def estimate_rows(session: Session, selection: Selection) -> Estimate | None:
-    """Return the planner's guess for what is taken of a table, or None if the role may not read all of it."""
+    """Return the planner's guess for what is taken of a table, or None if this role or server has not all of it."""
     table = selection.table
-    if not table.readable or table.row_security:
+    if not table.readable or table.row_security or table.foreign_partitions:
         return None
     source = f"SELECT * FROM {selection.source_sql} t"
     all_rows, row_bytes = _planned(session, source)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from include.backup.catalog import Catalog, Table
 from include.backup.names import QualifiedName, quote
+from include.backup.not_carried import OtherRelation
 from include.backup.scope import Scope
 from include.backup.selection import WINDOW_TYPES
 
@@ -22,10 +23,20 @@ class ScopeFindings:
     hints: tuple[str, ...]
 
 
-def check_scope(catalog: Catalog, scope: Scope, *, role: str) -> ScopeFindings:
-    """Hold the scope against the catalog, and what is needed against what the role may do."""
+def check_scope(
+    catalog: Catalog, scope: Scope, *, role: str, others: Mapping[QualifiedName, OtherRelation] | None = None
+) -> ScopeFindings:
+    """
+    Hold the scope against the catalog, and what is needed against what the role may do.
+
+    Args:
+        catalog: What the database holds.
+        scope: May name what does not exist.
+        role: Who is logged in, for messages.
+        others: What else has a name in the database, so that an error can say what a name stands for.
+    """
     errors = (
-        *_table_errors(catalog, scope, role),
+        *_table_errors(catalog, scope, role, others or {}),
         *_window_errors(catalog, scope),
         *_right_errors(catalog, role),
         *_large_object_errors(catalog, scope),
@@ -54,13 +65,22 @@ def is_window_column(table: Table, name: str) -> bool:
     return column is not None and column.type in WINDOW_TYPES
 
 
-def _table_errors(catalog: Catalog, scope: Scope, role: str) -> Iterator[str]:
+def _table_errors(
+    catalog: Catalog, scope: Scope, role: str, others: Mapping[QualifiedName, OtherRelation]
+) -> Iterator[str]:
     for name in scope.taken:
         table = catalog.tables.get(name)
-        if table is None:
+        if name in others:
+            yield f"{name} in the scope file is {others[name].description}"
+        elif table is None:
             yield f"table {name} is in the scope file but not in the database; mend its name or remove it"
-        elif any("\n" in part for part in (name.schema, name.name, *table.exported_columns)):
+        elif table.has_line_break:
             yield f"table {str(name)!r} has a line break in its name or a column's, which psql cannot load; rename it"
+        elif table.foreign_partitions:
+            yield (
+                f"{', '.join(table.foreign_partitions)} of {name} is a foreign table: its rows are on another server, "
+                "and a restore could not load them; detach it, or leave the table out"
+            )
         elif table.row_security:
             yield (
                 f"row level security hides rows of {name} from role {role}; expected all rows: "
@@ -72,7 +92,9 @@ def _window_errors(catalog: Catalog, scope: Scope) -> Iterator[str]:
     for window in scope.windowed.values():
         table = catalog.tables.get(window.table)
         column = table and table.column(window.column)
-        if table and not column:
+        if table and column and not table.exported_columns:
+            yield f"all columns of {window.table} are generated, so it has no rows to load; leave it out"
+        elif table and not column:
             yield f"column {window.column} of {window.table} is in the scope file but not in the database"
         elif table and column and not is_window_column(table, window.column):
             yield (

@@ -137,14 +137,12 @@ def require_tables(catalog: Catalog, scope: Scope) -> None:
     missing = [str(table) for table in scope.taken if table not in catalog.tables]
     if missing:
         raise BackupError(f"tables in the scope file but not in the database: {', '.join(missing)}")
-    broken = [
-        name
-        for table in scope.taken
-        for name in (table.schema, table.name, *catalog.tables[table].exported_columns)
-        if "\n" in name
-    ]
+    broken = [str(table) for table in scope.taken if catalog.tables[table].has_line_break]
     if broken:
-        raise BackupError(f"psql cannot load names with a line break: {', '.join(map(repr, broken))}; rename them")
+        raise BackupError(
+            "psql cannot load tables with a line break in their name or a column's: "
+            f"{', '.join(map(repr, broken))}; rename them"
+        )
 
 
 def by_name(selections: tuple[Selection, ...]) -> dict[QualifiedName, Selection]:
