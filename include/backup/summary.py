@@ -77,7 +77,7 @@ def write_summary(
     texts = _texts(draft, ZoneInfo(timezone_name), export.policy_roles)
     parts = [_write(folder, name, text) for name, text in texts.items()]
     files = (*(part.file_record for part in parts), *draft.files)
-    sums = _write(folder, SUMS_FILE, "".join(map(_sum_line, files)))
+    sums = _write(folder, SUMS_FILE, "".join(map(_sum_line, sorted(files, key=_largest_first))))
     manifest = draft.model_copy(update={"files": (*files, sums.file_record)})
     record = _write(folder, MANIFEST_FILE, manifest.model_dump_json(indent=1, by_alias=True) + "\n")
     return SummaryResult(manifest=manifest, parts=(parts[0], record, sums, *parts[1:]))
@@ -91,7 +91,9 @@ def _texts(manifest: Manifest, zone: ZoneInfo, policy_roles: tuple[str, ...]) ->
         "restored": restored_name(manifest.server.database),
         "whole": list(dict.fromkeys(table.file for table in manifest.tables if not table.in_csv)),
         "copies": [_copy_command(table) for table in manifest.tables if table.in_csv],
-        "tables": [list(map(shlex.quote, _restore_arguments(table))) for table in manifest.tables],
+        "tables": [
+            list(map(shlex.quote, _restore_arguments(table))) for table in sorted(manifest.tables, key=_largest_first)
+        ],
         "configurations": [file for file in manifest.files if file.kind == "configuration"],
         "create_options": manifest.server.create_options,
         "policy_roles": policy_roles,
@@ -116,6 +118,11 @@ def _restore_arguments(table: TableRecord) -> tuple[str, ...]:
         table.source_sql,
         quote(table.name),
     )
+
+
+def _largest_first(item: FileRecord | TableRecord) -> int:
+    """Sort what restore.sh shares out among several processes."""
+    return -item.bytes
 
 
 def _sum_line(file: FileRecord) -> str:
