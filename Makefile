@@ -30,7 +30,7 @@ backup: $(READY) ## Make one more backup in the running demo
 test: $(READY) ## Run all tests (ARGS='-k name': some of them)
 	@exec $(VENV_PYTHON) -m pytest $(ARGS)
 
-bench: $(READY) ## Measure restoring against pg_restore (SIZE=1GB ROUNDS=5); writes docs/benchmarks
+bench: $(READY) ## Measure restoring against pg_restore (SIZE=690MB ROUNDS=5); writes docs/benchmarks
 	@exec $(VENV_PYTHON) -m benchmarks
 
 lint: $(READY) ## Check style and types: ruff, mypy --strict

@@ -50,7 +50,7 @@ class Wishes:
             BenchmarkError: If a value is none, or the disk has too little room for that size.
         """
         wishes = cls(
-            size_bytes=_size_bytes(environment.get("SIZE") or "1GB"),
+            size_bytes=_size_bytes(environment.get("SIZE") or "690MB"),
             rounds=_rounds(environment.get("ROUNDS") or "5"),
             folder=Path(environment.get("BENCH_DIR") or REPOSITORY / "var" / "bench").resolve(),
             report_folder=Path(environment.get("BENCH_REPORT_DIR") or REPOSITORY / "docs" / "benchmarks").resolve(),

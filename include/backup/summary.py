@@ -112,12 +112,18 @@ def _restore_arguments(table: TableRecord) -> tuple[str, ...]:
         str(table.offset),
         str(table.bytes),
         str(table.rows),
-        "csv" if table.in_csv else "text",
+        _copy_options(table),
         table.columns_sql,
         ", ".join(definitions),
         table.source_sql,
         quote(table.name),
     )
+
+
+def _copy_options(table: TableRecord) -> str:
+    """Rows come in frozen, so that nothing has to be written once more when they are read; partitions refuse that."""
+    options = (["FORMAT csv", "HEADER"] if table.in_csv else []) + ([] if table.partitioned else ["FREEZE"])
+    return ", ".join(options)
 
 
 def _largest_first(item: FileRecord | TableRecord) -> int:
