@@ -179,3 +179,26 @@ def test_newest_proven_archive_never_expires(sample_pipeline: Pipeline) -> None:
     proven = {many[2].archive, many[5].archive}
     plan = plan_expiry([*many, newest], policy, now=sidecar.snapshot_at, proven=proven)
     assert {kept.archive for kept in plan.keep} == {newest.archive, many[5].archive}
+
+
+@pytest.mark.parametrize("window", ["tables: {t.sql: [t]}", "windowed: {t.csv: {table: t, column: at}}"])
+def test_rows_that_land_in_other_partitions_pass(
+    postgres: EmbeddedPostgres,
+    server: Database,
+    new_database: NewDatabase,
+    make_pipeline: MakePipeline,
+    tmp_path: Path,
+    window: str,
+) -> None:
+    """An enum is hashed by its number in the catalog, which differs in every database."""
+    labels = ", ".join(f"'label {number}'" for number in range(20))
+    conninfo = new_database(postgres)
+    run_sql(
+        conninfo,
+        f"CREATE TYPE e AS ENUM ({labels})",
+        "CREATE TABLE t (e e, n int, at timestamptz DEFAULT now()) PARTITION BY HASH (e)",
+        *(f"CREATE TABLE t{n} PARTITION OF t FOR VALUES WITH (MODULUS 3, REMAINDER {n})" for n in range(3)),
+        "INSERT INTO t SELECT ('label ' || n % 20)::e, n FROM generate_series(1, 200) n",
+    )
+    archive, _ = make_pipeline(conninfo, f"{{version: 1, {window}}}").backup()
+    assert drill(archive, server, folder=tmp_path).passed
