@@ -481,3 +481,31 @@ def break_file(script: Script, file: str, addition: bytes) -> None:
     path.write_bytes(path.read_bytes() + addition)
     sums = script.folder / "SHA256SUMS"
     sums.write_text(sums.read_text().replace(old, hashlib.sha256(path.read_bytes()).hexdigest()))
+
+
+@pytest.mark.parametrize("arguments", [(), ("--jobs", "2"), ("--no-constraints",), ("--no-constraints", "--jobs", "2")])
+def test_materialised_views_are_filled_as_they_were(
+    postgres: EmbeddedPostgres,
+    new_database: NewDatabase,
+    make_pipeline: MakePipeline,
+    tmp_path: Path,
+    *,
+    arguments: tuple[str, ...],
+) -> None:
+    """One reads another; with keys or without them, by one psql or several; each table has statistics."""
+    conninfo = new_database(postgres)
+    run_sql(
+        conninfo,
+        "CREATE TABLE a (id int)",
+        "INSERT INTO a SELECT generate_series(1, 7)",
+        "CREATE MATERIALIZED VIEW z_first AS SELECT count(*) AS n FROM a",
+        "CREATE MATERIALIZED VIEW a_second AS SELECT n + 1 AS n FROM z_first",
+    )
+    script = unpack(make_pipeline(conninfo, "{version: 1, tables: {a.sql: [a]}}"), postgres, tmp_path / "unpacked")
+    name = script.new("views")
+    result = script.run(*arguments, script.url(name))
+    assert (result.returncode, result.stderr) == (0, "")
+    with psycopg.connect(script.server.conninfo(name)) as session:
+        assert session.execute("SELECT n FROM a_second").fetchone() == (8,)
+        query = "SELECT count(DISTINCT tablename) FROM pg_stats WHERE tablename IN ('a', 'z_first', 'a_second')"
+        assert session.execute(query).fetchone() == (3,)

@@ -37,6 +37,14 @@ RESTORES = {
         ],
         "{version: 1, tables: {u.sql: [u]}, windowed: {tx.csv: {table: tx, column: at}}}",
     ),
+    "event trigger that refuses every command": (
+        [
+            "CREATE TABLE a (id int)",
+            "CREATE FUNCTION refuse() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''frozen''; END'",
+            "CREATE EVENT TRIGGER frozen ON ddl_command_start EXECUTE FUNCTION public.refuse()",
+        ],
+        "{version: 1, tables: {a.sql: [a]}}",
+    ),
     "database setting that ends long transactions": (
         [
             "CREATE TABLE a (id int)",
