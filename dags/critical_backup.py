@@ -26,10 +26,13 @@ from datetime import timedelta
 
 from airflow.providers.standard.operators.python import BranchPythonOperator
 from airflow.sdk import DAG, CronTriggerTimetable, Param, TriggerRule, chain
+from airflow.sdk.definitions.callback import SyncCallback
+from airflow.sdk.definitions.deadline import DeadlineAlert
 
 from include.backup.settings import load_settings
-from include.operators.alerts import alert_failure
+from include.operators.alerts import alert_failure, alert_late, alert_run_failure
 from include.operators.backup import VERIFIED, BackupOperator, branch_to_delivery
+from include.operators.deadline import BackupDue
 
 settings = load_settings()
 
@@ -40,6 +43,13 @@ with DAG(
     catchup=False,
     max_active_runs=1,
     dagrun_timeout=timedelta(minutes=settings.backup_run_timeout_minutes),
+    on_failure_callback=alert_run_failure,
+    deadline=DeadlineAlert(
+        name="critical_backup is late",
+        reference=BackupDue(),
+        interval=timedelta(minutes=settings.backup_deadline_minutes),
+        callback=SyncCallback(alert_late),
+    ),
     tags=["backup"],
     doc_md=__doc__,
     params={

@@ -24,7 +24,7 @@ from datetime import timedelta
 from airflow.sdk import DAG, Param
 
 from include.backup.settings import load_settings
-from include.operators.alerts import alert_failure
+from include.operators.alerts import alert_failure, alert_run_failure
 from include.operators.backup import VERIFIED, RestoreOperator
 
 settings = load_settings()
@@ -36,6 +36,7 @@ with DAG(
     catchup=False,
     max_active_runs=1,
     dagrun_timeout=timedelta(minutes=settings.backup_run_timeout_minutes),
+    on_failure_callback=alert_run_failure,
     tags=["backup"],
     doc_md=__doc__,
     params={"archive": Param("", type="string", title="Which archive (empty: the newest)")},

@@ -272,6 +272,7 @@ class LocalAirflow:
         """Let the run decide what is due, and mark it as the scheduler does."""
         from airflow.utils.state import TaskInstanceState
 
+        session.add(dag_run)  # the tasks, which run in this thread, have closed the session that all share
         session.expire_all()
         ready, _ = dag_run.update_state(session=session)
         due = [instance for instance in ready if instance.task_id != but_not]

@@ -24,7 +24,7 @@ class Notice:
         url: The page in Airflow that shows more, if its address is known.
     """
 
-    state: Literal["ok", "failed"]
+    state: Literal["ok", "late", "failed"]
     title: str
     text: str
     facts: tuple[tuple[str, str], ...]

@@ -16,6 +16,7 @@ from include.backup.errors import SettingsError
 PACKAGED_SCOPE_FILE = Path(__file__).resolve().parent.parent / "scope.yaml"
 BYTES_PER_MB = 1024 * 1024
 CRON_FIELDS = 5
+SECRETS = {"POSTGRES_PASSWORD", "SMTP_PASS", "BACKUP_SLACK_WEBHOOK_URL"}  # never shown
 
 _ADDRESS = re.compile(r"[!#-+\--;=?A-Z\[-~]+@[A-Za-z0-9.-]+")
 
@@ -68,6 +69,12 @@ def _link_base(value: str) -> str:
     if not re.fullmatch(r"https?://[^\s/?#\"<>]+(/[^\s?#\"<>]*)?", value):
         raise ValueError("not a web address; expected for example 'https://airflow.example.com'")
     return value.rstrip("/")
+
+
+def _https(value: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"https?://[^\s/]+/\S*", value.get_secret_value()):
+        raise ValueError("not a web address; expected one such as 'https://hooks.slack.com/services/…'")
+    return value
 
 
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
@@ -136,6 +143,9 @@ class Settings(SourceSettings):
 
     backup_drill: Literal["always", "weekly", "monthly", "off"] = "always"
 
+    backup_deadline_minutes: Positive = 10
+    backup_slack_webhook_url: Annotated[SecretStr, AfterValidator(_https)] | None = None
+
     backup_retry_delay_seconds: Positive = 60
     backup_run_timeout_minutes: Positive = 60
 
@@ -182,5 +192,5 @@ def _describe(problem: Any) -> str:
     if problem["type"] == "missing":
         return f"{variable} is not set; expected a value, see specs/011-automated-backup/spec.md"
     message = str(problem["msg"]).removeprefix("Value error, ")
-    seen = "***" if variable in {"POSTGRES_PASSWORD", "SMTP_PASS"} else repr(str(problem["input"]))
+    seen = "***" if variable in SECRETS else repr(str(problem["input"]))
     return f"{variable}={seen}: {message}"

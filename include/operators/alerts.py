@@ -1,9 +1,13 @@
-"""Alerts: what Airflow calls when a task has failed for good."""
+"""Alerts: what Airflow calls when a task has failed for good, a run has taken too long, or a backup is late."""
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+from zoneinfo import ZoneInfo
+
+from include.operators.links import run_url
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -42,14 +46,8 @@ def alert_failure(context: Context) -> None:
 
 
 def _mail_failure(context: Context) -> None:
-    # Whoever only parses the DAG does not need the core.
-    from include.backup.notice import Notice  # noqa: PLC0415
-    from include.backup.settings import load_settings  # noqa: PLC0415
-    from include.operators.mail import mail_notice  # noqa: PLC0415
-
     ti = context["ti"]
-    notice = Notice(
-        state="failed",
+    _announce(
         title=f"{ti.dag_id} FAILED in {ti.task_id}",
         text=str(context.get("exception") or NO_REASON)[:MAX_REASON_CHARACTERS],
         facts=(
@@ -60,4 +58,87 @@ def _mail_failure(context: Context) -> None:
         next_steps=NEXT_STEPS.get(ti.dag_id, BACKUP_STEPS),
         url=getattr(ti, "log_url", None),
     )
-    mail_notice(load_settings(), notice)
+
+
+def alert_run_failure(context: Context) -> None:
+    """
+    Mail every administrator why a run has failed, unless a task of it has done so. The DAG's `on_failure_callback`.
+
+    Airflow calls it in the dag-processor; never raises. A run that took too long has no failed task: what was running
+    or waiting was skipped.
+    """
+    reason = context.get("reason")
+    if reason == "task_failure":
+        return
+    try:
+        dag_run = context["dag_run"]
+        minutes = context["dag"].dagrun_timeout.total_seconds() / 60 if context["dag"].dagrun_timeout else 0
+        words = f"The run took longer than {minutes:.0f} minutes (BACKUP_RUN_TIMEOUT_MINUTES) and was ended."
+        _announce(
+            title=f"{dag_run.dag_id} FAILED: {'timed out' if reason == 'timed_out' else reason}",
+            text=words if reason == "timed_out" else f"Airflow ended the run: {reason}.",
+            facts=(("Run", dag_run.run_id),),
+            next_steps=NEXT_STEPS.get(dag_run.dag_id, BACKUP_STEPS),
+            url=run_url(dag_run.dag_id, dag_run.run_id),
+        )
+    except Exception:
+        log.exception("the alert could not be sent")
+
+
+def alert_late(context: dict[str, Any]) -> None:
+    """
+    Mail every administrator that a scheduled run is late: the callback of the Deadline Alert; never raises.
+
+    Args:
+        context: Only `dag_run`, as the REST API shows it, and `deadline` with its `deadline_time`.
+    """
+    try:
+        run, due = context["dag_run"], context["deadline"]["deadline_time"]
+        _announce(
+            state="late",
+            title=f"{run['dag_id']} is LATE: not finished by {_clock(due)}",
+            text=f"The run of {_clock(run['logical_date'])} is {run['state']}. Earlier archives are untouched.",
+            facts=(("Run", run["dag_run_id"]), ("State", str(run["state"])), ("Due", _clock(due))),
+            next_steps=(
+                "Open the run: a task that waits says in its log for what (a lock, the server, another run).",
+                "It may still finish; you get its mail then. If it hangs, clear the running task.",
+            ),
+            url=run_url(run["dag_id"], run["dag_run_id"]),
+        )
+    except Exception:
+        log.exception("the alert could not be sent")
+
+
+def _clock(moment: datetime | str) -> str:
+    """Return a time as people read it, in BACKUP_TIMEZONE."""
+    from include.backup.settings import load_settings  # noqa: PLC0415
+    from include.backup.templates import time_text  # noqa: PLC0415
+
+    aware = moment if isinstance(moment, datetime) else datetime.fromisoformat(moment.replace("Z", "+00:00"))
+    return time_text(aware, ZoneInfo(load_settings().backup_timezone))
+
+
+def _announce(
+    *,
+    title: str,
+    text: str,
+    facts: tuple[tuple[str, str], ...],
+    next_steps: tuple[str, ...],
+    url: str | None,
+    state: Literal["failed", "late"] = "failed",
+) -> None:
+    """Tell every administrator by mail, and Slack where it is configured; one that fails does not stop the other."""
+    # Whoever only parses the DAG does not need the core.
+    from include.backup.notice import Notice  # noqa: PLC0415
+    from include.backup.settings import load_settings  # noqa: PLC0415
+    from include.backup.slack import post_to_slack  # noqa: PLC0415
+    from include.operators.mail import mail_notice  # noqa: PLC0415
+
+    settings = load_settings()
+    notice = Notice(state=state, title=title, text=text, facts=facts, next_steps=next_steps, url=url)
+    try:
+        if settings.backup_slack_webhook_url:
+            post_to_slack(notice, settings.backup_slack_webhook_url.get_secret_value())
+    except Exception:
+        log.exception("the alert did not reach Slack")
+    mail_notice(settings, notice)

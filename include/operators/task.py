@@ -11,13 +11,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import conf
 from airflow.sdk.exceptions import AirflowFailException
 
 from include.backup.errors import BackupError, MissingStepError, TemporaryError
 from include.backup.manifest import Sidecar, read_sidecar, readable_archives
 from include.backup.run import BackupRun, cut_off, open_workspace
 from include.backup.settings import Settings, load_settings
+from include.operators.links import run_url
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -137,6 +137,5 @@ class BackupTask:
     @property
     def run_url(self) -> str | None:
         """The run's page in Airflow, if its address is configured."""
-        base = conf.get("api", "base_url", fallback="")
         dag_run = self.context["dag_run"]
-        return f"{base.rstrip('/')}/dags/{dag_run.dag_id}/runs/{dag_run.run_id}" if base else None
+        return run_url(dag_run.dag_id, dag_run.run_id)

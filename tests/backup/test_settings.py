@@ -40,6 +40,8 @@ DEFAULTS = {
     "backup_retention_days": 30,
     "backup_retention_min_keep": 7,
     "backup_max_age_hours": 25,
+    "backup_deadline_minutes": 10,
+    "backup_slack_webhook_url": None,
     "backup_retry_delay_seconds": 60,
     "backup_run_timeout_minutes": 60,
 }
