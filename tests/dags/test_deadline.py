@@ -117,3 +117,13 @@ def test_run_that_took_too_long_is_mailed(
     assert [mail["Subject"] for mail in mails] == subjects
     if mails:
         assert b"longer than 60 minutes" in mails[0].as_bytes()
+
+
+def test_alert_is_mailed_although_slack_cannot_be_reached(
+    airflow: LocalAirflow, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One way that fails does not stop the other."""
+    monkeypatch.setenv("BACKUP_SLACK_WEBHOOK_URL", "http://127.0.0.1:1/services/secret")
+    context: Any = make_context(DagRunType.SCHEDULED, logical_date=SLOT)
+    alert_run_failure(context | {"dag": airflow.load_dag(), "reason": "timed_out"})
+    assert len(site.mailbox.messages()) == 1

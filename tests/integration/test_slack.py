@@ -1,0 +1,98 @@
+"""Notices to Slack, against a real HTTP server that takes them, refuses, redirects, hangs, or is not there."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from include.backup import slack
+from include.backup.errors import BackupError, TemporaryError
+from include.backup.notice import Notice
+from include.demo.ports import free_port
+
+NOTICE = Notice(
+    state="failed",
+    title="critical_backup FAILED in <export_database>",
+    text="cannot reach a & b",
+    facts=(("Try", "4 of 4"),),
+    next_steps=("Mend the cause.",),
+    url="http://airflow.example.com/run",
+)
+
+
+@dataclass
+class Hooks:
+    """A server whose paths say how it answers: /200/…, /500/…, /302/…, /hang/…."""
+
+    port: int
+    texts: list[str] = field(default_factory=list)
+
+    def url(self, answer: str) -> str:
+        return f"http://127.0.0.1:{self.port}/{answer}/secret-token"
+
+
+@pytest.fixture
+def hooks() -> Iterator[Hooks]:
+    hooks = Hooks(free_port())
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            content = self.rfile.read(int(self.headers["Content-Length"]))
+            answer = self.path.split("/")[1]
+            if answer == "hang":
+                time.sleep(3)
+                return
+            if answer == "200":
+                hooks.texts.append(json.loads(content)["text"])
+            self.send_response(int(answer))
+            self.send_header("Location", hooks.url("200"))
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", hooks.port), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield hooks
+        server.shutdown()
+        thread.join()
+
+
+def test_notice_arrives_with_its_reason_and_link(hooks: Hooks) -> None:
+    """Slack's three special characters are escaped, so that nobody's error text becomes a link or a mention."""
+    slack.post_to_slack(NOTICE, hooks.url("200"))
+    (text,) = hooks.texts
+    assert "FAILED in &lt;export_database&gt;" in text
+    assert "cannot reach a &amp; b" in text
+    assert text.endswith("<http://airflow.example.com/run|Open in Airflow>")
+
+
+@pytest.mark.parametrize("answer", ["500", "404", "302"])
+def test_refusal_and_redirect_are_errors_without_the_address(hooks: Hooks, answer: str) -> None:
+    """A redirect is not followed: the notice goes where it was configured to go, or nowhere."""
+    with pytest.raises(BackupError, match=f"Slack answered {answer}") as caught:
+        slack.post_to_slack(NOTICE, hooks.url(answer))
+    assert "secret-token" not in str(caught.value)
+    assert hooks.texts == []
+
+
+@pytest.mark.parametrize("answer", ["hang", None])
+def test_server_that_hangs_or_is_not_there_may_pass(
+    hooks: Hooks, monkeypatch: pytest.MonkeyPatch, answer: str | None
+) -> None:
+    """Within the time-out, and without the address in the error."""
+    monkeypatch.setattr(slack, "TIMEOUT_SECONDS", 0.5)
+    url = hooks.url(answer) if answer else f"http://127.0.0.1:{free_port()}/secret-token"
+    begun = time.monotonic()
+    with pytest.raises(TemporaryError, match="cannot be reached") as caught:
+        slack.post_to_slack(NOTICE, url)
+    assert time.monotonic() - begun < 2
+    assert "secret-token" not in str(caught.value)
