@@ -30,11 +30,13 @@ CANNOT_CONNECT = 5  # restore.sh's exit status
 SCHEMA = "restored"  # restore.sh's own default for single tables
 
 
-# A constraint that was added and validated holds: the server has looked at every row.
+# A constraint that was added and validated holds: the server has looked at every row. A partitioned index may be
+# invalid at the source, too: it is until every partition has one.
 _CONSTRAINTS = """
     SELECT count(*) FILTER (WHERE k.convalidated),
            coalesce(array_agg(k.conrelid::regclass || ': ' || k.conname) FILTER (WHERE NOT k.convalidated), '{}'),
-           (SELECT coalesce(array_agg(indexrelid::regclass::text), '{}') FROM pg_index WHERE NOT indisvalid)
+           (SELECT coalesce(array_agg(i.indexrelid::regclass::text), '{}')
+              FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid AND c.relkind = 'i' WHERE NOT i.indisvalid)
       FROM pg_constraint k JOIN pg_namespace n ON n.oid = k.connamespace
      WHERE k.conrelid <> 0 AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"""
 
