@@ -28,7 +28,7 @@ from tests.schema_surroundings import schema_cases
 # How many databases each server gets. Without the variable always the same ones, so that a failure is a real one;
 # with it, others every time.
 CASES_VARIABLE = "SCHEMA_CASES"
-CASES = int(os.environ.get(CASES_VARIABLE, "30"))
+CASES = int(os.environ.get(CASES_VARIABLE, "70"))
 SOURCE, TARGET = "generated", "generated_restored"
 
 
