@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from include.demo.mailbox import Mailbox
 
 if TYPE_CHECKING:
@@ -18,25 +20,30 @@ MB = 1024 * 1024
 ADMINS = [f"admin{number}@example.com" for number in range(5)]
 
 SEND = """
-import resource, smtplib, ssl, sys
+import re, smtplib, ssl, sys
 from datetime import timezone
 from pathlib import Path
 from include.backup.delivery import Order, deliver, not_reached
 from include.backup.letter import Choice, Letter
 from include.backup.manifest import read_sidecar
 
+# Not getrusage: its peak begins with that of the process that forked this one.
+def peak_kb():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+
 archive, port, certificate, password, *admins = sys.argv[1:]
 letter = Letter(Path(archive), read_sidecar(Path(archive)), Choice("attachment", ""), (), None, None, timezone.utc)
 with smtplib.SMTP("127.0.0.1", int(port), timeout=30) as client:
     client.starttls(context=ssl.create_default_context(cafile=certificate))
     client.login("mailer", password)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_kb()
     record = deliver(client, letter, Order("backup@example.com", tuple(admins), "1"))
     assert not_reached(record, admins, last_try=True) == {}
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    print(peak_kb() - before)
 """
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells a process its own peak memory")
 def test_mail_of_25_mb_takes_little_memory(tmp_path: Path, letter: MakeLetter) -> None:
     """Peak memory of the process that sends 25 MB to five administrators: measured against that before sending."""
     one = letter(archive_bytes=25 * MB)
@@ -51,6 +58,5 @@ def test_mail_of_25_mb_takes_little_memory(tmp_path: Path, letter: MakeLetter) -
         )
         (mail,) = mailbox.messages()
         assert mail.stat().st_size > 34 * MB
-    assert int(child.stdout) < 32 * 1024, (
-        f"{child.stdout} KB, far below the promised 150 MB as long as it goes in blocks"
-    )
+    # The promise is 150 MB; that it is not even 32 shows that the mail is never held whole.
+    assert 0 < int(child.stdout) < 32 * 1024, f"{child.stdout} KB more than before"
