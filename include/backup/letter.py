@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Literal
 
+from include.backup.history import History
 from include.backup.mail import domain_of, new_message
 from include.backup.manifest import Sidecar
 from include.backup.outgoing import Outgoing, outgoing
+from include.backup.size_picture import size_picture
 from include.backup.templates import size_text
 
 DOWNLOAD_PATH = "/backup/archives/{name}/download"
@@ -37,6 +40,7 @@ class Letter:
         link_base_url: Where the download is served, if anywhere.
         run_url: The run's page in Airflow, if known.
         zone: For times.
+        history: The nights before, for the picture and for what changed; None leaves both out.
     """
 
     archive: Path
@@ -46,6 +50,7 @@ class Letter:
     link_base_url: str | None
     run_url: str | None
     zone: tzinfo
+    history: History | None = None
 
     @property
     def link(self) -> str | None:
@@ -67,18 +72,30 @@ def build_message(letter: Letter, *, sender: str, recipients: Sequence[str], edi
     """
     sidecar = letter.sidecar
     warnings = (*letter.warnings, *sidecar.warnings)
+    name = f"{letter.archive.name.removesuffix('.tar.gz')}.{sidecar.archive_sha256[:16]}{edition}"
+    picture_id = f"sizes.{name}@{domain_of(sender)}"
     values = {
         "sidecar": sidecar,
         "letter": letter,
         "warnings": warnings,
+        "picture_id": picture_id,
         "secrets": [f.name for f in sidecar.files if f.kind == "configuration" and _is_secret(f.name)],
     }
     message = new_message(
         "backup_mail", values, subject=_subject(letter, warnings), sender=sender, recipients=recipients
     )
-    name = f"{letter.archive.name.removesuffix('.tar.gz')}.{sidecar.archive_sha256[:16]}{edition}"
     message.replace_header("Message-ID", f"<{name}@{domain_of(sender)}>")
+    if letter.history and letter.history.nights:
+        _add_picture(message, letter.history, picture_id)
     return outgoing(message, letter.archive if letter.choice.kind == "attachment" else None)
+
+
+def _add_picture(message: EmailMessage, history: History, picture_id: str) -> None:
+    """Put the picture beside the HTML, which shows it by its id: nothing is loaded from outside."""
+    html = message.get_body(("html",))
+    if html:
+        picture = size_picture([size for _, size in history.sizes])
+        html.add_related(picture, "image", "png", cid=f"<{picture_id}>", disposition="inline")
 
 
 def _subject(letter: Letter, warnings: Sequence[str]) -> str:

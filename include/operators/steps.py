@@ -9,7 +9,18 @@ from typing import Literal, TypeVar
 from zoneinfo import ZoneInfo
 
 from include.backup import archive as archives
-from include.backup import configuration, delivery, letter, prerequisites, retention, run, status, summary, verify
+from include.backup import (
+    configuration,
+    delivery,
+    history,
+    letter,
+    prerequisites,
+    retention,
+    run,
+    status,
+    summary,
+    verify,
+)
 from include.backup.catalog import Catalog
 from include.backup.clients import find_clients
 from include.backup.configuration import ConfigurationResult
@@ -204,6 +215,7 @@ def _email(kind: Literal["attachment", "link"], task: BackupTask) -> dict[str, s
     settings = task.settings
     archive, sidecar = task.archive
     warning = _size_warning(task)
+    zone = ZoneInfo(settings.backup_timezone)
     mail = letter.Letter(
         archive=archive,
         sidecar=sidecar,
@@ -211,7 +223,8 @@ def _email(kind: Literal["attachment", "link"], task: BackupTask) -> dict[str, s
         warnings=(warning,) if warning else (),
         link_base_url=settings.backup_link_base_url,
         run_url=task.run_url,
-        zone=ZoneInfo(settings.backup_timezone),
+        zone=zone,
+        history=history.read_history(sidecar, task.backup_dir, zone),
     )
     return deliver_archive(task, mail)
 
