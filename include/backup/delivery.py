@@ -166,7 +166,14 @@ class _Delivery:
         return self.record
 
     def _note_sending(self, accepted: Sequence[str]) -> None:
-        self._write(_with(self.record, dict.fromkeys(accepted, "sending"), self.order.series))
+        try:
+            self._write(_with(self.record, dict.fromkeys(accepted, "sending"), self.order.series))
+        except OSError as error:
+            # Not the mail server's fault; and without the record the mail must not be completed.
+            raise BackupError(
+                f"cannot record who is sent the mail: {error}; nothing was sent: make room or mend the rights of "
+                f"{self.letter.archive.parent}"
+            ) from error
 
     def _write(self, record: DeliveryRecord) -> None:
         if record != self.record:
@@ -207,7 +214,7 @@ def not_reached(record: DeliveryRecord, recipients: Sequence[str], *, last_try: 
     """
     entries = {name: record.recipients[name] for name in recipients if name in record.recipients}
     lacking = {
-        name: entry.answer or "the mail server's answer is not known"
+        name: entry.answer or "the mail server's answer is not known, it may have arrived"
         for name, entry in entries.items()
         if entry.state != "accepted"
     }

@@ -313,6 +313,16 @@ def test_record_that_cannot_be_read_sends_nothing(mailbox: Mailbox, letter: Make
     assert mailbox.messages() == []
 
 
+def test_record_that_cannot_be_written_leaves_the_mail_unsent(mailbox: Mailbox, letter: MakeLetter) -> None:
+    """Without the record nobody could keep the promise of one mail; the server's words are not blamed."""
+    one = letter()
+    delivery_path(one.archive).with_name(f".{delivery_path(one.archive).name}.partial").mkdir()
+    with pytest.raises(BackupError, match=r"cannot record who is sent the mail: .*nothing was sent") as caught:
+        send_to(mailbox, one)
+    assert type(caught.value) is BackupError
+    assert (mailbox.messages(), states(one)) == ([], {})
+
+
 def test_record_is_json_that_people_can_read(mailbox: Mailbox, letter: MakeLetter) -> None:
     """Each recipient with state, time and the server's answer; no secret."""
     one = letter()
