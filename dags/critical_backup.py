@@ -11,6 +11,8 @@ in BACKUP_DIR, and every administrator gets it, or a link to it, by mail.
 | try again after mending the cause | **Clear** the red task with *downstream*; alone, it would not change the run's state, which is that of the last task |
 | make a new archive for an old run | **Clear** `create_workspace` with *downstream*: a new archive, no old one is touched |
 | make up for missed nights | **Trigger → Backfill**, or `airflow backfill create --dag-id critical_backup --from-date 2026-11-17 --to-date 2026-11-20 --max-active-runs 1`; a date means 00:00, so the last night needs the day after it |
+| send the mail to who lacks it | **Clear** `email_attachment` (or `email_link`): who has it is not mailed again |
+| send it to everybody again | remove the archive's `.delivery.json` in BACKUP_DIR, then clear the mail task; in a run started with `send_again`, clearing is enough |
 | stop backups for a while | pause the DAG |
 | restore | unpack the archive and follow its BACKUP_INFO.txt; psql and tar are enough |
 
@@ -55,6 +57,9 @@ with DAG(
     params={
         "reason": Param("", type="string", maxLength=200, title="Why this run is started by hand"),
         "deliver_mail": Param(default=True, type="boolean", title="Mail the archive to the administrators"),
+        "send_again": Param(
+            default=False, type="boolean", title="Clearing the mail also mails those who have it already"
+        ),
     },
     default_args={
         "retries": 3,
@@ -68,12 +73,14 @@ with DAG(
         doc_md="Spec step 9: the archive as an attachment, to every administrator.",
     )
     email_link = BackupOperator(
-        task_id="email_link", doc_md="Spec step 9: a link to the archive, because it is too large to attach."
+        task_id="email_link",
+        doc_md="Spec step 9: a link to the archive, because it is too large to attach.",
     )
     choose_delivery = BranchPythonOperator(
         task_id="choose_delivery",
         python_callable=branch_to_delivery,
-        doc_md="Spec step 9: attach below BACKUP_ATTACHMENT_MAX_MB, otherwise send a link.",
+        doc_md="Spec step 9: attach below BACKUP_ATTACHMENT_MAX_MB and what the mail server takes, otherwise send a "
+        "link.",
     )
     update_status = BackupOperator(
         task_id="update_status",

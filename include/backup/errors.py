@@ -35,5 +35,13 @@ class DeliveryError(BackupError):
     """A mail server refused the mail for good."""
 
 
+class MailTooLargeError(DeliveryError):
+    """The mail server does not take a mail of this size."""
+
+
+class UnansweredError(TemporaryError):
+    """The connection ended after the whole mail, before the server's answer: it may have been delivered or not."""
+
+
 class RestoreError(BackupError):
     """An archive could not be restored, may not be restored there, or is not the same afterwards."""

@@ -3,20 +3,42 @@
 from __future__ import annotations
 
 import logging
+import re
 import smtplib
 import ssl
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from email.message import EmailMessage
-from email.policy import SMTP
 from email.utils import formatdate, make_msgid
+from typing import NamedTuple
 
-from include.backup.errors import BackupError, DeliveryError, TemporaryError
+from include.backup.errors import BackupError, DeliveryError, MailTooLargeError, TemporaryError, UnansweredError
+from include.backup.outgoing import Outgoing
 from include.backup.templates import render, size_text
 
 log = logging.getLogger(__name__)
 
-Answer = tuple[int, bytes | str]
+# Servers that scan a mail answer late: RFC 5321 4.5.3.2.6. Who gives up early delivers twice or leaves people guessing.
+ANSWER_TIMEOUT_SECONDS = 600
+TOO_LARGE = 552
+TOO_LARGE_STATUS = "5.3.4"  # RFC 3463 3.4
+
+
+class Answer(NamedTuple):
+    """What the server said of one recipient: its code, and its words with the code."""
+
+    code: int
+    words: str
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether the recipient's mail is in the server's care."""
+        return self.code < 400  # noqa: PLR2004 - RFC 5321 4.2.1
+
+    @property
+    def is_deferred(self) -> bool:
+        """Whether the recipient was refused for now."""
+        return 400 <= self.code < 500  # noqa: PLR2004 - RFC 5321 4.2.1
 
 
 def new_message(
@@ -27,7 +49,7 @@ def new_message(
     message["From"] = sender
     message["To"] = ", ".join(recipients)
     message["Date"] = formatdate(localtime=False)
-    message["Message-ID"] = make_msgid(domain=sender.rpartition("@")[2] or "localhost")
+    message["Message-ID"] = make_msgid(domain=domain_of(sender))
     message["Auto-Submitted"] = "auto-generated"
     message["Subject"] = " ".join(subject.split())  # a header may not hold line breaks
     message.set_content(render(f"{template}.txt.j2", values), cte="quoted-printable")
@@ -35,52 +57,119 @@ def new_message(
     return message
 
 
-def send(client: smtplib.SMTP, message: EmailMessage, *, sender: str, recipients: Sequence[str]) -> dict[str, str]:
+def domain_of(address: str) -> str:
+    """Return what stands after the @, for a Message-ID."""
+    return address.rpartition("@")[2] or "localhost"
+
+
+def announced_limit(client: smtplib.SMTP) -> int | None:
+    """Return the largest mail, in bytes, that the server says it takes; None if it names none. Source: RFC 1870."""
+    client.ehlo_or_helo_if_needed()
+    limit = client.esmtp_features.get("size", "")
+    return int(limit) or None if limit.isdecimal() else None
+
+
+def send(
+    client: smtplib.SMTP,
+    mail: Outgoing,
+    *,
+    sender: str,
+    recipients: Sequence[str],
+    before_end: Callable[[Sequence[str]], None] = lambda _: None,
+) -> dict[str, Answer]:
     """
     Send the mail over an open connection, and say what became of it for each recipient.
 
-    Returns:
-        The refused recipients with the server's words; empty if all have it.
+    Args:
+        client: Connected and logged in.
+        mail: What is sent.
+        sender: Of the envelope.
+        recipients: Of the envelope.
+        before_end: Called with the recipients whom the server takes when all but the last line is sent: until
+            then nothing can have been delivered.
 
     Raises:
-        TemporaryError: If the server refused for now, or the connection broke.
-        DeliveryError: If it refused everybody, or the mail itself, for good.
+        MailTooLargeError: If it is larger than the server takes.
+        TemporaryError: If the server refused the mail for now, or the connection broke.
+        UnansweredError: If the connection broke after the last line: the server may have the mail.
+        DeliveryError: If the server refused the mail for good.
     """
-    content = message.as_bytes(policy=SMTP)
     started = time.monotonic()
     try:
-        answers: Mapping[str, Answer] = client.sendmail(sender, list(recipients), content)
+        answers = _transaction(client, mail, sender, recipients, before_end)
+    except (smtplib.SMTPException, OSError, BackupError) as error:
+        failure = error if isinstance(error, BackupError) else explain(error)
+        _log_attempt(mail, dict.fromkeys(recipients, str(failure)), time.monotonic() - started)
+        raise failure from None
+    _log_attempt(mail, {name: answer.words for name, answer in answers.items()}, time.monotonic() - started)
+    return answers
+
+
+def _transaction(
+    client: smtplib.SMTP,
+    mail: Outgoing,
+    sender: str,
+    recipients: Sequence[str],
+    before_end: Callable[[Sequence[str]], None],
+) -> dict[str, Answer]:
+    """Do what smtplib's sendmail does, with the mail in blocks. Source: RFC 5321 3.3."""
+    client.ehlo_or_helo_if_needed()
+    options = [f"size={mail.size_bytes}"] if client.has_extn("size") else []
+    code, words = client.mail(sender, options)
+    if code != 250:  # noqa: PLR2004 - RFC 5321 4.2.2
+        client.rset()
+        raise smtplib.SMTPSenderRefused(code, words, sender)
+    answers = {recipient: _answer(*client.rcpt(recipient)) for recipient in recipients}
+    accepted = [recipient for recipient, answer in answers.items() if answer.is_accepted]
+    if not accepted:
+        client.rset()
+        return answers
+    code, words = client.docmd("DATA")
+    if code != 354:  # noqa: PLR2004 - RFC 5321 4.2.2
+        client.rset()
+        raise smtplib.SMTPDataError(code, words)
+    for block in mail.blocks():
+        client.send(re.sub(rb"(?m)^\.", b"..", block))
+    before_end(accepted)
+    return answers | dict.fromkeys(accepted, _end(client))
+
+
+def _end(client: smtplib.SMTP) -> Answer:
+    """Send the last line and return the answer to the mail as a whole."""
+    if client.sock:
+        client.sock.settimeout(ANSWER_TIMEOUT_SECONDS)
+    try:
+        client.send(b".\r\n")
+        code, words = client.getreply()
     except (smtplib.SMTPException, OSError) as error:
-        raise explain(error) from None
-    refused = {recipient: _words(answer) for recipient, answer in answers.items()}
-    for recipient in recipients:
-        log.info(
-            "mail of %s to %s: %s after %.1f s",
-            size_text(len(content)),
-            recipient,
-            f"refused ({refused[recipient]})" if recipient in refused else "accepted",
-            time.monotonic() - started,
-        )
-    return refused
+        raise UnansweredError(f"the mail server did not answer after the whole mail was sent: {error}") from None
+    if code != 250:  # noqa: PLR2004 - RFC 5321 4.2.2
+        raise smtplib.SMTPDataError(code, words)
+    return _answer(code, words)
+
+
+def _log_attempt(mail: Outgoing, results: Mapping[str, str], seconds: float) -> None:
+    for recipient, words in results.items():
+        log.info("mail of %s to %s: %s, after %.1f s", size_text(mail.size_bytes), recipient, words, seconds)
 
 
 def explain(error: Exception) -> BackupError:
     """Return the error to raise for a mail that could not be sent: 4xx and broken connections may pass."""
     advice = "check the Airflow connection smtp_default or SMTP_HOST, SMTP_PORT, SMTP_USER and SMTP_PASS"
-    if isinstance(error, smtplib.SMTPRecipientsRefused):
-        words = "; ".join(f"{recipient}: {_words(answer)}" for recipient, answer in error.recipients.items())
-        permanent = all(answer[0] >= 500 for answer in error.recipients.values())  # noqa: PLR2004 - RFC 5321 4.2.1
-        text = f"every administrator was refused: {words}; check ADMIN_EMAILS"
-        return DeliveryError(text) if permanent else TemporaryError(text)
     if isinstance(error, smtplib.SMTPResponseException):
-        answer = (error.smtp_code, error.smtp_error)
-        text = f"the mail server answered {_words(answer)}; {advice}"
-        return DeliveryError(text) if error.smtp_code >= 500 else TemporaryError(text)  # noqa: PLR2004
+        answer = _answer(error.smtp_code, error.smtp_error)
+        text = f"the mail server answered {answer.words}; {advice}"
+        if answer.is_deferred:
+            return TemporaryError(text)
+        too_large = answer.code == TOO_LARGE or answer.words.startswith(f"{answer.code} {TOO_LARGE_STATUS}")
+        # A server that breaks off in the middle of a line is smtplib's code -1.
+        kind = MailTooLargeError if too_large else DeliveryError if answer.code > 0 else TemporaryError
+        return kind(text)
     if isinstance(error, (ssl.SSLError, smtplib.SMTPNotSupportedError)):
         return DeliveryError(f"no secure connection to the mail server: {error}; {advice}")
     return TemporaryError(f"the mail server cannot be reached: {error}; {advice}")
 
 
-def _words(answer: Answer) -> str:
-    words = answer[1].decode(errors="replace") if isinstance(answer[1], bytes) else str(answer[1])
-    return f"{answer[0]} {' '.join(words.split())}"
+def _answer(code: int, words: bytes | str) -> Answer:
+    text = words.decode(errors="replace") if isinstance(words, bytes) else words
+    return Answer(code, f"{code} {' '.join(text.split())}")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from include.backup.delivery_record import delivery_path
 from include.backup.drill_record import drill_path, read_drill
 from include.backup.durable import sync_folder
 from include.backup.manifest import Sidecar, readable_archives, sidecar_path
@@ -71,7 +72,7 @@ def plan_expiry(
 
 def expire_archives(backup_dir: Path, policy: RetentionPolicy, *, now: datetime) -> ExpiryPlan:
     """
-    Remove the archives that the plan names, each with its manifest, and return the plan.
+    Remove the archives that the plan names, each with its manifest and records, and return the plan.
 
     Only files with an archive's name and a readable manifest of that name count; all others stay.
     """
@@ -84,6 +85,7 @@ def expire_archives(backup_dir: Path, policy: RetentionPolicy, *, now: datetime)
         (backup_dir / sidecar.archive).unlink(missing_ok=True)
         sidecar_path(backup_dir / sidecar.archive).unlink(missing_ok=True)
         drill_path(backup_dir / sidecar.archive).unlink(missing_ok=True)
+        delivery_path(backup_dir / sidecar.archive).unlink(missing_ok=True)
     if plan.expire:
         sync_folder(backup_dir)
     return plan

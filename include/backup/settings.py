@@ -124,6 +124,7 @@ class Settings(SourceSettings):
     smtp_user: str | None = None
     smtp_pass: SecretStr | None = None
     smtp_from: Annotated[str, AfterValidator(_address)] | None = None
+    smtp_allow_plaintext: bool = False
 
     admin_emails: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_addresses)]
 

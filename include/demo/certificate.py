@@ -22,13 +22,14 @@ __all__ = ["make_server_context"]
 VALID = timedelta(days=30)
 
 
-def make_server_context(certificate: Path, key: Path) -> ssl.SSLContext:
+def make_server_context(certificate: Path, key: Path, *, valid: timedelta = VALID) -> ssl.SSLContext:
     """
     Write a new certificate and its key, and return a server's TLS settings with both.
 
     Args:
         certificate: The PEM file that clients trust (SSL_CERT_FILE).
         key: The private key's file, mode 0600.
+        valid: For how long from now on; negative for a certificate that has expired.
     """
     private_key = ec.generate_private_key(ec.SECP256R1())
     key.touch(mode=0o600)
@@ -39,13 +40,13 @@ def make_server_context(certificate: Path, key: Path) -> ssl.SSLContext:
             serialization.NoEncryption(),
         )
     )
-    certificate.write_bytes(self_signed(private_key).public_bytes(serialization.Encoding.PEM))
+    certificate.write_bytes(self_signed(private_key, valid).public_bytes(serialization.Encoding.PEM))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     return context
 
 
-def self_signed(private_key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
+def self_signed(private_key: ec.EllipticCurvePrivateKey, valid: timedelta) -> x509.Certificate:
     """Return a certificate for 127.0.0.1 and localhost that is its own authority."""
     now = datetime.now(timezone.utc)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
@@ -54,8 +55,8 @@ def self_signed(private_key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
     builder = (
         x509.CertificateBuilder(subject_name=name, issuer_name=name, public_key=private_key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(minutes=5))
-        .not_valid_after(now + VALID)
+        .not_valid_before(now - timedelta(minutes=5) - abs(valid))
+        .not_valid_after(now + valid)
         .add_extension(names, critical=False)
         .add_extension(identifier, critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)

@@ -7,6 +7,7 @@ import os
 import smtplib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ipaddress import ip_address
 from typing import cast
 
 from airflow.providers.smtp.hooks.smtp import SmtpHook
@@ -15,6 +16,7 @@ from airflow.sdk import BaseHook, Connection
 from include.backup.database import Database
 from include.backup.errors import PrerequisiteError
 from include.backup.mail import explain
+from include.backup.settings import load_settings
 from include.operators.connection_variables import (
     DATABASE_CONNECTION,
     DRILL_CONNECTION,
@@ -79,16 +81,35 @@ def _database(name: str, connection: Connection, parts: tuple[str, ...]) -> Data
 
 def require_mail_connection() -> None:
     """
-    Make sure that the Airflow connection `smtp_default` names a mail server.
+    Make sure that the Airflow connection `smtp_default` names a mail server, and protects what is sent to it.
 
     Raises:
-        PrerequisiteError: If it is missing or has no host.
+        PrerequisiteError: If it is missing or has no host; if mails and the login would travel in clear, or to a
+            server that has not proven who it is, over a network, and SMTP_ALLOW_PLAINTEXT is not set.
     """
-    if not _connection(SMTP_CONNECTION).host:
+    connection = _connection(SMTP_CONNECTION)
+    if not connection.host:
         raise PrerequisiteError(
             f"the Airflow connection {SMTP_CONNECTION} has no host; expected the mail server's name: set it in "
             "Admin → Connections, or SMTP_HOST where the connection is made from variables"
         )
+    hook = SmtpHook(smtp_conn_id=SMTP_CONNECTION)
+    hook.smtp_connection = connection
+    is_protected = (hook.smtp_starttls or hook.use_ssl) and hook.ssl_context != "none"
+    if not is_protected and not _is_loopback(connection.host) and not load_settings().smtp_allow_plaintext:
+        raise PrerequisiteError(
+            f"the Airflow connection {SMTP_CONNECTION} would send the login and the archive to {connection.host} "
+            "without verified TLS; expected STARTTLS or SMTPS: take disable_tls or disable_ssl, and ssl_context, out "
+            "of its extras (a private authority's certificate goes into SSL_CERT_FILE), or set "
+            "SMTP_ALLOW_PLAINTEXT=true"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 @contextmanager
@@ -100,7 +121,7 @@ def mail_server() -> Iterator[tuple[smtplib.SMTP, str | None]]:
         The client, and the connection's `from_email` if it has one.
 
     Raises:
-        PrerequisiteError: If the connection is missing or has no host.
+        PrerequisiteError: If the connection is missing, has no host, or has no TLS where it must have it.
         TemporaryError, DeliveryError: If the server cannot be reached, or does not take the login.
     """
     require_mail_connection()
@@ -109,7 +130,9 @@ def mail_server() -> Iterator[tuple[smtplib.SMTP, str | None]]:
         try:
             hook.get_conn()
         except Exception as error:
-            raise explain(error) from error
+            # The hook says no more than "unable to connect" of a server that hung up.
+            hidden = isinstance(error.__context__, smtplib.SMTPServerDisconnected)
+            raise explain(error.__context__ if hidden else error) from error  # type: ignore[arg-type]
         yield cast("smtplib.SMTP", hook._smtp_client), hook.from_email  # noqa: SLF001 - it has no public name
     finally:
         if hook._smtp_client is not None:  # noqa: SLF001

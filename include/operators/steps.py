@@ -9,7 +9,18 @@ from typing import Literal, TypeVar
 from zoneinfo import ZoneInfo
 
 from include.backup import archive as archives
-from include.backup import configuration, delivery, prerequisites, retention, run, status, summary, verify
+from include.backup import (
+    configuration,
+    delivery,
+    history,
+    letter,
+    prerequisites,
+    retention,
+    run,
+    status,
+    summary,
+    verify,
+)
 from include.backup.catalog import Catalog
 from include.backup.clients import find_clients
 from include.backup.configuration import ConfigurationResult
@@ -22,10 +33,12 @@ from include.backup.selection import Selection, require_tables, select_rows
 from include.backup.summary import SummaryInput, SummaryResult
 from include.backup.templates import size_text
 from include.operators.connections import require_mail_connection, source_database
-from include.operators.mail import mail_administrators
+from include.operators.mail import deliver_archive, mail_server_limit
 from include.operators.task import BackupTask
 
 log = logging.getLogger(__name__)
+
+DELIVERY_REASON = "reason"  # key of an XCom of choose_delivery
 
 ResultT = TypeVar("ResultT")
 
@@ -188,28 +201,38 @@ def choose_delivery(task: BackupTask) -> str:
         log.info("no mail: deliver_mail is off for this run")
         return "update_status"
     choice = delivery.choose_delivery(
-        task.archive[1].archive_bytes, attachment_max_mb=task.settings.backup_attachment_max_mb
+        task.archive[1].archive_bytes,
+        attachment_max_mb=task.settings.backup_attachment_max_mb,
+        server_max_bytes=mail_server_limit(),
     )
     log.info("%s: %s", choice.kind, choice.reason)
+    task.context["ti"].xcom_push(DELIVERY_REASON, choice.reason)
     return f"email_{choice.kind}"
 
 
 def _email(kind: Literal["attachment", "link"], task: BackupTask) -> dict[str, str]:
-    """Step 9: mail every administrator, over `smtp_default`; return who was refused, with the server's words."""
+    """Step 9: mail each administrator who lacks the mail; return who still does, with the server's words."""
     settings = task.settings
     archive, sidecar = task.archive
     warning = _size_warning(task)
-    reason = delivery.choose_delivery(sidecar.archive_bytes, attachment_max_mb=settings.backup_attachment_max_mb).reason
-    letter = delivery.Letter(
+    zone = ZoneInfo(settings.backup_timezone)
+    mail = letter.Letter(
         archive=archive,
         sidecar=sidecar,
-        choice=delivery.Choice(kind, reason),
+        choice=_choice(kind, task),
         warnings=(warning,) if warning else (),
         link_base_url=settings.backup_link_base_url,
         run_url=task.run_url,
-        zone=ZoneInfo(settings.backup_timezone),
+        zone=zone,
+        history=history.read_history(sidecar, task.backup_dir, zone),
     )
-    return mail_administrators(settings, partial(delivery.build_message, letter))
+    return deliver_archive(task, mail)
+
+
+def _choice(kind: Literal["attachment", "link"], task: BackupTask) -> letter.Choice:
+    """Return what choose_delivery has decided, with its reason."""
+    reason = task.context["ti"].xcom_pull(task_ids="choose_delivery", key=DELIVERY_REASON)
+    return letter.Choice(kind, str(reason or "choose_delivery decided so"))
 
 
 email_attachment = partial(_email, "attachment")

@@ -91,6 +91,23 @@ class BackupTask:
         return bool(self.params.get("deliver_mail", True))
 
     @property
+    def sends_again(self) -> bool:
+        """Whether a cleared mail task also mails those who have the mail already."""
+        return bool(self.params.get("send_again", False))
+
+    @property
+    def series(self) -> str:
+        """A name that a task's retries share; clearing the task raises its last try, and so begins another."""
+        ti = self.context["ti"]
+        return f"{ti.task_id}.{ti.max_tries}"
+
+    @property
+    def is_last_try(self) -> bool:
+        """Whether Airflow will not retry the task by itself."""
+        ti = self.context["ti"]
+        return bool(ti.try_number > ti.max_tries)
+
+    @property
     def backup_dir(self) -> Path:
         """BACKUP_DIR."""
         return self.settings.backup_dir

@@ -14,6 +14,7 @@ from hypothesis import settings
 
 from include.backup.archive import compress_archive
 from include.backup.gzip_part import GzipPart, PartRecord
+from include.backup.letter import Choice, Letter
 from include.backup.manifest import (
     FileKind,
     Manifest,
@@ -199,5 +200,30 @@ def sidecar() -> MakeSidecar:
         facts = {key: changes.pop(key) for key in ("archive_bytes", "archive_sha256") if key in changes}
         values = {"archive_bytes": 5 << 20, "archive_sha256": "5f" * 32} | facts
         return Sidecar(**make_manifest(**changes).model_dump(by_alias=True), **values)
+
+    return make
+
+
+MakeLetter = Callable[..., Letter]
+
+
+@pytest.fixture
+def letter(tmp_path: Path, sidecar: MakeSidecar) -> MakeLetter:
+    """Return a maker of letters; keywords of the letter, or of the sidecar."""
+    fields = {"choice", "warnings", "link_base_url", "run_url", "zone", "history"}
+
+    def make(**changes: Any) -> Letter:
+        own = {key: changes.pop(key) for key in tuple(changes) if key in fields and key != "warnings"}
+        own["warnings"] = changes.pop("more_warnings", ())
+        facts = sidecar(**changes)
+        archive = tmp_path / facts.archive
+        archive.write_bytes(bytes(range(256)) * 50 + b"\r\n.\r\n")
+        defaults = {
+            "choice": Choice("attachment", "small"),
+            "link_base_url": None,
+            "run_url": None,
+            "zone": timezone.utc,
+        }
+        return Letter(archive=archive, sidecar=facts, **(defaults | own))
 
     return make

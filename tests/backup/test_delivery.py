@@ -2,62 +2,40 @@
 
 from __future__ import annotations
 
+import secrets
 import smtplib
 import socket
 import ssl
-from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import SMTP
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from include.backup.delivery import Choice, Letter, build_message, choose_delivery
-from include.backup.errors import BackupError, DeliveryError, TemporaryError
+from include.backup.delivery import choose_delivery
+from include.backup.errors import BackupError, DeliveryError, MailTooLargeError, TemporaryError
+from include.backup.letter import Choice, Letter, build_message
 from include.backup.mail import explain
 from include.backup.manifest import FileRecord, RunRecord
+from include.backup.outgoing import BLOCK_BYTES, outgoing
+from include.backup.templates import size_text
 
 if TYPE_CHECKING:
-    from tests.backup.conftest import MakeSidecar, MakeTable
+    from tests.backup.conftest import MakeLetter, MakeTable
 
 MB = 1024 * 1024
 SENDER = "backup@example.com"
 ADMINS = ("ada@example.com", "bob@example.org")
 SNAPSHOT_AT = datetime(2026, 11, 20, 2, 0, 4, tzinfo=timezone.utc)
-CONTENT = bytes(range(256)) * 50 + b"\r\n.\r\n"
-
-MakeLetter = Callable[..., Letter]
-
-
-@pytest.fixture
-def letter(tmp_path: Path, sidecar: MakeSidecar) -> MakeLetter:
-    """Return a maker of letters; keywords of the letter, or of the sidecar."""
-    fields = {"choice", "warnings", "link_base_url", "run_url", "zone"}
-
-    def make(**changes: Any) -> Letter:
-        own = {key: changes.pop(key) for key in tuple(changes) if key in fields and key != "warnings"}
-        own["warnings"] = changes.pop("more_warnings", ())
-        facts = sidecar(**changes)
-        archive = tmp_path / facts.archive
-        archive.write_bytes(CONTENT)
-        defaults = {
-            "choice": Choice("attachment", "small"),
-            "link_base_url": None,
-            "run_url": None,
-            "zone": timezone.utc,
-        }
-        return Letter(archive=archive, sidecar=facts, **(defaults | own))
-
-    return make
 
 
 def build(letter: Letter) -> EmailMessage:
     """Return the mail as it arrives: built, sent as bytes, and read again."""
-    sent = build_message(letter, sender=SENDER, recipients=ADMINS).as_bytes(policy=SMTP)
+    sent = b"".join(build_message(letter, sender=SENDER, recipients=ADMINS).blocks())
     message = message_from_bytes(sent, policy=SMTP)
     assert isinstance(message, EmailMessage)
     return message
@@ -76,21 +54,50 @@ def texts(message: EmailMessage) -> tuple[str, str]:
 )
 def test_choice_at_the_limit(size: int, kind: str) -> None:
     """Below 25 MB of 1,048,576 bytes it is attached, from there on a link is sent; the reason names the limit."""
-    choice = choose_delivery(size, attachment_max_mb=25)
+    choice = choose_delivery(size, attachment_max_mb=25, server_max_bytes=None)
     assert choice.kind == kind
     assert "BACKUP_ATTACHMENT_MAX_MB=25" in choice.reason
 
 
 def test_choice_limit_zero_never_attaches() -> None:
     """BACKUP_ATTACHMENT_MAX_MB=0 turns attachments off."""
-    assert choose_delivery(0, attachment_max_mb=0).kind == "link"
+    assert choose_delivery(0, attachment_max_mb=0, server_max_bytes=None).kind == "link"
+
+
+@pytest.mark.parametrize(
+    ("server_max_bytes", "kind"),
+    [(None, "attachment"), (30 * MB, "attachment"), (28 * MB, "attachment"), (27 * MB, "link"), (1, "link")],
+)
+def test_choice_by_the_servers_limit(server_max_bytes: int | None, kind: str) -> None:
+    """20 MB are 27.4 MB on the wire: what the server announces decides as well, and the reason has both figures."""
+    choice = choose_delivery(20 * MB, attachment_max_mb=25, server_max_bytes=server_max_bytes)
+    assert choice.kind == kind
+    if server_max_bytes:
+        assert "27.4 MB on the wire" in choice.reason
+        assert size_text(server_max_bytes) in choice.reason
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 56, 57, 58, 59, 60, 114, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 58])
+def test_size_on_the_wire_is_what_is_sent(tmp_path: Path, size: int) -> None:
+    """The size told to the server is that of the blocks, and the attachment comes back as it was, at every edge."""
+    archive = tmp_path / "a.tar.gz"
+    archive.write_bytes(secrets.token_bytes(size))
+    message = EmailMessage()
+    message.set_content("text")
+    mail = outgoing(message, archive)
+    sent = b"".join(mail.blocks())
+    assert mail.size_bytes == len(sent)
+    received = message_from_bytes(sent, policy=SMTP)
+    assert isinstance(received, EmailMessage)
+    (attachment,) = received.iter_attachments()
+    assert attachment.get_content() == archive.read_bytes()
 
 
 def test_message_attachment_arrives_unchanged(letter: MakeLetter) -> None:
     """The attachment is the archive, byte for byte, under its name, as gzip."""
     message = build(letter())
     (attachment,) = message.iter_attachments()
-    assert attachment.get_content() == CONTENT
+    assert attachment.get_content() == letter().archive.read_bytes()
     assert attachment.get_filename() == "critical_backup_20261120_020004.tar.gz"
     assert attachment.get_content_type() == "application/gzip"
     assert "The archive is attached." in texts(message)[0]
@@ -124,9 +131,10 @@ def test_message_headers_name_sender_and_every_administrator(letter: MakeLetter)
     )
 
 
-def test_message_each_has_its_own_id(letter: MakeLetter) -> None:
-    """Two mails are never taken for one."""
-    assert build(letter())["Message-ID"] != build(letter())["Message-ID"]
+def test_message_id_is_that_of_the_archive(letter: MakeLetter) -> None:
+    """Every try has the same one, so that a mail that arrives twice is known for one; another archive has another."""
+    assert build(letter())["Message-ID"] == build(letter())["Message-ID"]
+    assert build(letter())["Message-ID"] != build(letter(archive_sha256="6a" * 32))["Message-ID"]
 
 
 @pytest.mark.parametrize(
@@ -225,7 +233,7 @@ ERRORS: list[tuple[Exception, type[BackupError], str]] = [
     (smtplib.SMTPAuthenticationError(535, b"5.7.8 wrong password"), DeliveryError, "535 5.7.8 wrong password"),
     (smtplib.SMTPAuthenticationError(454, b"4.7.0 try later"), TemporaryError, "454 4.7.0 try later"),
     (smtplib.SMTPSenderRefused(553, b"not yours", SENDER), DeliveryError, "553 not yours"),
-    (smtplib.SMTPDataError(552, b"too large"), DeliveryError, "552 too large"),
+    (smtplib.SMTPDataError(552, b"too large"), MailTooLargeError, "552 too large"),
     (smtplib.SMTPDataError(451, b"greylisted"), TemporaryError, "451 greylisted"),
     (smtplib.SMTPDataError(451, "greylisted"), TemporaryError, "451 greylisted"),
     (smtplib.SMTPConnectError(421, b"busy"), TemporaryError, "421 busy"),
@@ -237,10 +245,10 @@ ERRORS: list[tuple[Exception, type[BackupError], str]] = [
     (ConnectionRefusedError(111, "Connection refused"), TemporaryError, "Connection refused"),
     (socket.gaierror(-2, "Name or service not known"), TemporaryError, "Name or service not known"),
     (TimeoutError("timed out"), TemporaryError, "timed out"),
-    (smtplib.SMTPRecipientsRefused({"a@x": (550, b"no"), "b@x": (551, b"gone")}), DeliveryError, "a@x: 550 no"),
-    (smtplib.SMTPRecipientsRefused({"a@x": (550, b"no"), "b@x": (450, b"later")}), TemporaryError, "b@x: 450 later"),
+    (smtplib.SMTPSenderRefused(552, b"too large", SENDER), MailTooLargeError, "552 too large"),
+    (smtplib.SMTPDataError(554, b"5.3.4 message too big"), MailTooLargeError, "5.3.4 message too big"),
+    (smtplib.SMTPDataError(-1, b""), TemporaryError, "answered -1"),
     (smtplib.SMTPAuthenticationError(535, b"5.7.8 wrong\n5.7.8 see https://x"), DeliveryError, "see https://x"),
-    (smtplib.SMTPRecipientsRefused({"a@x": (550, b"5.1.1 no\r\n5.1.1 such")}), DeliveryError, "such"),
     (smtplib.SMTPDataError(554, b"\xff\xfe"), DeliveryError, "554"),
 ]
 

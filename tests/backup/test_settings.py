@@ -24,6 +24,7 @@ DEFAULTS = {
     "smtp_user": None,
     "smtp_pass": None,
     "smtp_from": None,
+    "smtp_allow_plaintext": False,
     "admin_emails": ("admin@example.com",),
     "backup_schedule": "0 2 * * *",
     "backup_timezone": "UTC",

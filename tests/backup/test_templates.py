@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jinja2 import UndefinedError
 
-from include.backup.delivery import Choice, Letter
+from include.backup.letter import Choice, Letter
 from include.backup.templates import render, size_text, time_text
 
 if TYPE_CHECKING:

@@ -233,7 +233,8 @@ def test_finished_run_leaves_archive_manifest_and_status_and_nothing_else(airflo
     airflow.run(airflow.trigger())
     archive, sidecar = only_archive(site)
     found = {path.relative_to(site.backup_dir).as_posix() for path in site.backup_dir.rglob("*") if path.is_file()}
-    assert found == {archive.name, archive.name.replace(".tar.gz", ".manifest.json"), LAST_SUCCESS_FILE, LAST_SIZE_FILE}
+    beside = {archive.name.replace(".tar.gz", suffix) for suffix in (".manifest.json", ".delivery.json")}
+    assert found == {archive.name, *beside, LAST_SUCCESS_FILE, LAST_SIZE_FILE}
     assert list((site.backup_dir / ".work").iterdir()) == []
     assert {stat.S_IMODE((site.backup_dir / name).stat().st_mode) for name in found} == {0o600}
     assert datetime.fromisoformat((site.backup_dir / LAST_SUCCESS_FILE).read_text().strip()) == sidecar.snapshot_at
@@ -449,7 +450,7 @@ def test_recipient_who_is_refused_is_noticed_and_the_others_get_the_mail(
     refuse(site, ["admin2@example.com"])
     result = airflow.run(airflow.trigger())
     assert result.state == "success"
-    assert only_mail(site).recipients == {"admin1@example.com"}
+    assert [read_mail(path).recipients for path in site.backup_mails] == [{"admin1@example.com"}]
     (warning,) = [record.getMessage() for record in caplog.records if "did not get the mail" in record.getMessage()]
     assert "admin2@example.com" in warning
     assert "550 no such user" in warning

@@ -1,0 +1,76 @@
+"""Who has the mail of an archive: a small JSON beside the archive, written before and after the server's answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AwareDatetime, Field
+
+from include.backup.durable import write_atomically
+from include.backup.errors import BackupError
+from include.backup.manifest import Record
+
+DELIVERY_SUFFIX = ".delivery.json"
+
+
+class RecipientRecord(Record):
+    """
+    What became of one recipient's mail.
+
+    `sending`: all of it was sent, no answer is recorded; `unconfirmed`: the same, and the recipient was told so.
+    `series` names the try and its retries: clearing the task begins another.
+    """
+
+    state: Literal["sending", "unconfirmed", "accepted", "deferred", "refused"]
+    series: str
+    at: AwareDatetime
+    answer: str = ""
+
+    def is_due(self, *, series: str, send_again: bool) -> bool:
+        """Whether the recipient shall be sent the mail in this series of tries."""
+        if self.state == "accepted":
+            return send_again and self.series != series
+        if self.state in ("refused", "unconfirmed"):
+            return self.series != series  # a person has cleared the task, and knows
+        return self.state == "deferred"
+
+
+class DeliveryRecord(Record):
+    """The recipients of one archive's mail, by address; `link_reason` says why it cannot go as an attachment."""
+
+    recipients: dict[str, RecipientRecord] = Field(default_factory=dict)
+    link_reason: str = ""
+
+    def in_state(self, *states: str) -> dict[str, RecipientRecord]:
+        """Return the recipients in one of these states."""
+        return {name: entry for name, entry in self.recipients.items() if entry.state in states}
+
+
+def delivery_path(archive: Path) -> Path:
+    """Return where it is recorded who has the archive's mail."""
+    return archive.with_name(archive.name.removesuffix(".tar.gz") + DELIVERY_SUFFIX)
+
+
+def read_delivery(archive: Path) -> DeliveryRecord:
+    """
+    Return who has the archive's mail; an empty record if nothing was sent yet.
+
+    Raises:
+        BackupError: If the record cannot be read: sending anyway could mean sending twice.
+    """
+    path = delivery_path(archive)
+    try:
+        return DeliveryRecord.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return DeliveryRecord()
+    except (OSError, ValueError) as error:
+        raise BackupError(
+            f"cannot read who has the mail of {archive.name} already: {path} is no delivery record "
+            f"({type(error).__name__}); remove it to send the mail to every administrator"
+        ) from None
+
+
+def write_delivery(archive: Path, record: DeliveryRecord) -> None:
+    """Record it, synced to the disk, in place of the record before."""
+    write_atomically(delivery_path(archive), record.model_dump_json(indent=1).encode())

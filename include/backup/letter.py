@@ -1,0 +1,113 @@
+"""The mail about an archive: what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import tzinfo
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Literal
+
+from include.backup.history import History
+from include.backup.mail import domain_of, new_message
+from include.backup.manifest import Sidecar
+from include.backup.outgoing import Outgoing, outgoing
+from include.backup.size_picture import size_picture
+from include.backup.templates import size_text
+
+DOWNLOAD_PATH = "/backup/archives/{name}/download"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How an archive travels, and why."""
+
+    kind: Literal["attachment", "link"]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Letter:
+    """
+    What a mail says.
+
+    Args:
+        archive: The archive's path.
+        sidecar: Its manifest.
+        choice: Attachment or link.
+        warnings: Besides those in the manifest.
+        link_base_url: Where the download is served, if anywhere.
+        run_url: The run's page in Airflow, if known.
+        zone: For times.
+        history: The nights before, for the picture and for what changed; None leaves both out.
+    """
+
+    archive: Path
+    sidecar: Sidecar
+    choice: Choice
+    warnings: tuple[str, ...]
+    link_base_url: str | None
+    run_url: str | None
+    zone: tzinfo
+    history: History | None = None
+
+    @property
+    def link(self) -> str | None:
+        """Where the archive can be fetched; None if BACKUP_LINK_BASE_URL is not set."""
+        return self.link_base_url and self.link_base_url + DOWNLOAD_PATH.format(name=self.archive.name)
+
+
+def build_message(letter: Letter, *, sender: str, recipients: Sequence[str], edition: str = "") -> Outgoing:
+    """
+    Return the mail: plain text, HTML, and the archive where it is to be attached.
+
+    Its Message-ID is the archive's: the same at every try, so that a mail that does arrive twice is known for one.
+
+    Args:
+        letter: What it says.
+        sender: Also whose domain the Message-ID has.
+        recipients: Every administrator, also those who have it already.
+        edition: Makes another Message-ID, for a mail that somebody wants once more.
+    """
+    sidecar = letter.sidecar
+    warnings = (*letter.warnings, *sidecar.warnings)
+    name = f"{letter.archive.name.removesuffix('.tar.gz')}.{sidecar.archive_sha256[:16]}{edition}"
+    picture_id = f"sizes.{name}@{domain_of(sender)}"
+    values = {
+        "sidecar": sidecar,
+        "letter": letter,
+        "warnings": warnings,
+        "picture_id": picture_id,
+        "secrets": [f.name for f in sidecar.files if f.kind == "configuration" and _is_secret(f.name)],
+    }
+    message = new_message(
+        "backup_mail", values, subject=_subject(letter, warnings), sender=sender, recipients=recipients
+    )
+    message.replace_header("Message-ID", f"<{name}@{domain_of(sender)}>")
+    if letter.history and letter.history.nights:
+        _add_picture(message, letter.history, picture_id)
+    return outgoing(message, letter.archive if letter.choice.kind == "attachment" else None)
+
+
+def _add_picture(message: EmailMessage, history: History, picture_id: str) -> None:
+    """Put the picture beside the HTML, which shows it by its id: nothing is loaded from outside."""
+    html = message.get_body(("html",))
+    if html:
+        picture = size_picture([size for _, size in history.sizes])
+        html.add_related(picture, "image", "png", cid=f"<{picture_id}>", disposition="inline")
+
+
+def _subject(letter: Letter, warnings: Sequence[str]) -> str:
+    sidecar = letter.sidecar
+    many = "" if len(warnings) == 1 else "s"
+    state = f"Backup with {len(warnings)} warning{many}" if warnings else "Backup OK"
+    day = sidecar.snapshot_at.astimezone(letter.zone)
+    stands_for = sidecar.run.stands_for.astimezone(letter.zone)
+    backfilled = f", stands for {stands_for:%Y-%m-%d}" if sidecar.made_later else ""
+    return f"{state}: {sidecar.server.database} {day:%Y-%m-%d %H:%M}, {size_text(sidecar.archive_bytes)}{backfilled}"
+
+
+def _is_secret(name: str) -> bool:
+    base = Path(name).name
+    return base.endswith((".key", "key.pem", ".p12", ".pfx", "id_rsa", "id_ed25519")) or base.startswith(".env")
