@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -182,6 +182,17 @@ def test_good_run_shows_no_secret_anywhere(search: Search) -> None:
     assert run(search).state == "success"
     assert any(b"pg_dump" in line for line in search.command_lines)
     assert not search.log_file.exists()
+
+
+def test_server_that_echoes_a_password_shows_no_secret_anywhere(
+    search: Search, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its words stand in the task's log and in the XCom, as they are but for the secret."""
+    monkeypatch.setenv("OTHER_PASSWORD", PLANTED["airflow"])
+    refusals = cast("dict[str, str]", search.site.mailbox.refusals)
+    refusals["admin2@example.com"] = f"550 no user with {PLANTED['airflow']}"
+    result = run(search)
+    assert "550 no user with ***" in search.airflow.stored_texts(result.run_id)["XCom email_attachment return_value"]
 
 
 @pytest.mark.parametrize(
