@@ -83,6 +83,7 @@ os.environ |= {
     "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_urlsafe(64),
     "AIRFLOW__API__BASE_URL": "http://airflow.example.com:8080",
     "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(HOME / "logs"),
+    "BACKUP_LOG_FILE": str(HOME / "backup.log"),
 }
 
 

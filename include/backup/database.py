@@ -73,7 +73,7 @@ class Database:
     name: str
     user: str
     password: str = field(repr=False)
-    parameters: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, str] = field(default_factory=dict, repr=False)  # sslpassword is one
 
     def __str__(self) -> str:
         """Return the database without its secret, for messages."""

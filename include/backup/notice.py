@@ -8,6 +8,7 @@ from email.message import EmailMessage
 from typing import Literal
 
 from include.backup.mail import new_message
+from include.backup.masking import mask
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,12 @@ class Notice:
     facts: tuple[tuple[str, str], ...]
     next_steps: tuple[str, ...]
     url: str | None
+
+    def __post_init__(self) -> None:
+        """Mask secrets here, so that no way of sending it can forget to: an error may quote what it was given."""
+        for name in ("title", "text"):
+            object.__setattr__(self, name, mask(getattr(self, name)))
+        object.__setattr__(self, "facts", tuple((name, mask(value)) for name, value in self.facts))
 
 
 def notice_message(notice: Notice, *, sender: str, recipients: Sequence[str]) -> EmailMessage:

@@ -12,11 +12,12 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from include.backup.errors import SettingsError
+from include.backup.masking import MASK, SECRET_URLS, mask
 
 PACKAGED_SCOPE_FILE = Path(__file__).resolve().parent.parent / "scope.yaml"
 BYTES_PER_MB = 1024 * 1024
 CRON_FIELDS = 5
-SECRETS = {"POSTGRES_PASSWORD", "SMTP_PASS", "BACKUP_SLACK_WEBHOOK_URL"}  # never shown
+SECRET_VARIABLES = {"POSTGRES_PASSWORD", "SMTP_PASS", *SECRET_URLS}
 
 _ADDRESS = re.compile(r"[!#-+\--;=?A-Z\[-~]+@[A-Za-z0-9.-]+")
 
@@ -66,14 +67,17 @@ def _absolute(value: Path) -> Path:
 
 
 def _link_base(value: str) -> str:
-    if not re.fullmatch(r"https?://[^\s/?#\"<>]+(/[^\s?#\"<>]*)?", value):
-        raise ValueError("not a web address; expected for example 'https://airflow.example.com'")
+    if not re.fullmatch(r"https?://[^\s/?#\"<>@]+(/[^\s?#\"<>]*)?", value):
+        raise ValueError(
+            "not a web address without a login (it would stand in every mail); "
+            "expected for example 'https://airflow.example.com'"
+        )
     return value.rstrip("/")
 
 
-def _https(value: SecretStr) -> SecretStr:
-    if not re.fullmatch(r"https?://[^\s/]+/\S*", value.get_secret_value()):
-        raise ValueError("not a web address; expected one such as 'https://hooks.slack.com/services/…'")
+def _secret_url(value: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"https?://[^\s/?#@]+([/?][^\s#]*)?", value.get_secret_value()):
+        raise ValueError("not a web address without a login; expected for example 'https://hc-ping.com/<token>'")
     return value
 
 
@@ -142,10 +146,14 @@ class Settings(SourceSettings):
     backup_retention_min_keep: Positive = 7
     backup_max_age_hours: Hours = 25
 
+    backup_log_file: AbsolutePath = Path("/var/log/backup.log")
+    backup_log_format: Literal["text", "json"] = "text"
+    backup_heartbeat_url: Annotated[SecretStr, AfterValidator(_secret_url)] | None = None
+
     backup_drill: Literal["always", "weekly", "monthly", "off"] = "always"
 
     backup_deadline_minutes: Positive = 10
-    backup_slack_webhook_url: Annotated[SecretStr, AfterValidator(_https)] | None = None
+    backup_slack_webhook_url: Annotated[SecretStr, AfterValidator(_secret_url)] | None = None
 
     backup_retry_delay_seconds: Positive = 60
     backup_run_timeout_minutes: Positive = 60
@@ -193,5 +201,5 @@ def _describe(problem: Any) -> str:
     if problem["type"] == "missing":
         return f"{variable} is not set; expected a value, see specs/011-automated-backup/spec.md"
     message = str(problem["msg"]).removeprefix("Value error, ")
-    seen = "***" if variable in SECRETS else repr(str(problem["input"]))
+    seen = MASK if variable in SECRET_VARIABLES else repr(mask(str(problem["input"])))
     return f"{variable}={seen}: {message}"

@@ -43,6 +43,7 @@ def backup_environment(
         "ADMIN_EMAILS": ADMINS,
         "BACKUP_DIR": str(folder.backups),
         "BACKUP_CONFIG_DIR": str(folder.configuration),
+        "BACKUP_LOG_FILE": str(folder.logs / "backup.log"),
         "SSL_CERT_FILE": str(mailbox.certificate),
     }
     drill = settings | {"POSTGRES_DB": "postgres", "POSTGRES_USER": DRILL_ROLE}

@@ -26,11 +26,13 @@ class BackupOperator(BaseOperator):
     def execute(self, context: Context) -> Any:
         """Run the step; errors that no retry mends fail the task at once."""
         # Workers need the core with its database driver; whoever only parses the DAG does not.
+        from include.operators.secrets import tell_airflow_secrets, without_secrets  # noqa: PLC0415
         from include.operators.task import BackupTask, errors_for_airflow  # noqa: PLC0415
 
-        with errors_for_airflow():
+        tell_airflow_secrets()
+        with errors_for_airflow(context):
             self._task = BackupTask(context)
-            return getattr(import_module(self.steps), self.task_id)(self._task)
+            return without_secrets(getattr(import_module(self.steps), self.task_id)(self._task))
 
     def on_kill(self) -> None:
         """End what the step has started: child processes, and with them their queries."""
@@ -49,5 +51,5 @@ def branch_to_delivery(**context: Any) -> str:
     from include.operators import steps  # noqa: PLC0415
     from include.operators.task import BackupTask, errors_for_airflow  # noqa: PLC0415
 
-    with errors_for_airflow():
+    with errors_for_airflow(context):  # type: ignore[arg-type]
         return steps.choose_delivery(BackupTask(context))  # type: ignore[arg-type]

@@ -16,6 +16,7 @@ from airflow.sdk import BaseHook, Connection
 from include.backup.database import Database
 from include.backup.errors import PrerequisiteError
 from include.backup.mail import explain
+from include.backup.masking import remember_connection
 from include.backup.settings import load_settings
 from include.operators.connection_variables import (
     DATABASE_CONNECTION,
@@ -45,7 +46,7 @@ def drill_database() -> Database:
         PrerequisiteError: If a connection is missing or lacks a part.
     """
     try:
-        connection = BaseHook.get_connection(DRILL_CONNECTION)
+        connection = _look_up(DRILL_CONNECTION)
     except Exception:  # noqa: BLE001 - each secrets backend raises its own; it is optional
         return dataclasses.replace(source_database(), name="postgres")
     return _database(DRILL_CONNECTION, connection, ("host", "login"))
@@ -139,13 +140,19 @@ def mail_server() -> Iterator[tuple[smtplib.SMTP, str | None]]:
             hook._smtp_client.close()  # noqa: SLF001
 
 
+def _look_up(name: str) -> Connection:
+    connection = BaseHook.get_connection(name)
+    remember_connection(connection.password, connection.extra_dejson)
+    return connection
+
+
 def _connection(name: str) -> Connection:
     try:
-        return BaseHook.get_connection(name)
+        return _look_up(name)
     except Exception:  # noqa: BLE001 - each secrets backend raises its own
         set_missing_connections(os.environ)
     try:
-        return BaseHook.get_connection(name)
+        return _look_up(name)
     except Exception as error:  # noqa: BLE001 - each secrets backend raises its own
         raise PrerequisiteError(
             f"Airflow has no connection {name} ({error}); create it in Admin → Connections or set "

@@ -12,6 +12,7 @@ from include.backup import archive as archives
 from include.backup import (
     configuration,
     delivery,
+    heartbeat,
     history,
     letter,
     prerequisites,
@@ -27,6 +28,7 @@ from include.backup.configuration import ConfigurationResult
 from include.backup.errors import BackupError, MissingStepError
 from include.backup.export import Export, ExportResult
 from include.backup.manifest import load_step, save_step
+from include.backup.masking import mask
 from include.backup.prerequisites import CheckResult
 from include.backup.scope import load_scope
 from include.backup.selection import Selection, require_tables, select_rows
@@ -48,7 +50,13 @@ def create_workspace(task: BackupTask) -> str:
     wrong = prerequisites.check_folder(task.backup_dir)
     if wrong:
         raise BackupError(wrong[0])
+    _heartbeat(task, "start")
     return run.create_workspace(task.run, task.backup_dir).name
+
+
+def _heartbeat(task: BackupTask, event: heartbeat.Event) -> None:
+    url = task.settings.backup_heartbeat_url
+    heartbeat.ping(url.get_secret_value() if url else None, event)
 
 
 def check_prerequisites(task: BackupTask) -> int:
@@ -64,7 +72,7 @@ def check_prerequisites(task: BackupTask) -> int:
     for warning in findings.warnings:
         log.warning("%s", warning)
     findings.raise_errors()
-    save_step(workspace, "check_prerequisites", CheckResult(warnings=tuple(findings.warnings)))
+    save_step(workspace, "check_prerequisites", CheckResult(warnings=tuple(map(mask, findings.warnings))))
     return len(findings.warnings)
 
 
@@ -241,7 +249,10 @@ email_link = partial(_email, "link")
 
 def update_status(task: BackupTask) -> bool:
     """Step 10: write the status files; return whether this archive is the newest success."""
-    return status.update_status(task.archive[1], task.backup_dir)
+    is_newest = status.update_status(task.archive[1], task.backup_dir)
+    if is_newest:  # an old run that was cleared says nothing about last night
+        _heartbeat(task, "success")
+    return is_newest
 
 
 def expire_old_backups(task: BackupTask) -> int:

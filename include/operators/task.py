@@ -17,6 +17,7 @@ from include.backup.errors import BackupError, MissingStepError, TemporaryError
 from include.backup.manifest import Sidecar, read_sidecar, readable_archives
 from include.backup.run import BackupRun, cut_off, open_workspace
 from include.backup.settings import Settings, load_settings
+from include.operators.error_log import recorded_errors
 from include.operators.links import run_url
 
 if TYPE_CHECKING:
@@ -27,10 +28,15 @@ _FINAL_OS_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno
 
 
 @contextmanager
-def errors_for_airflow() -> Iterator[None]:
-    """Let the core's errors that no waiting mends fail the task at once; all others are left to Airflow's retries."""
+def errors_for_airflow(context: Context | None = None) -> Iterator[None]:
+    """
+    Let the core's errors that no waiting mends fail the task at once; all others are left to Airflow's retries.
+
+    Every error is recorded in BACKUP_LOG_FILE, with what the context says of the task.
+    """
     try:
-        yield
+        with recorded_errors(context):
+            yield
     except TemporaryError:
         raise
     except BackupError as error:

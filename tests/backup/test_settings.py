@@ -43,6 +43,9 @@ DEFAULTS = {
     "backup_max_age_hours": 25,
     "backup_deadline_minutes": 10,
     "backup_slack_webhook_url": None,
+    "backup_log_file": Path("/var/log/backup.log"),
+    "backup_log_format": "text",
+    "backup_heartbeat_url": None,
     "backup_retry_delay_seconds": 60,
     "backup_run_timeout_minutes": 60,
 }
@@ -73,6 +76,8 @@ WRONG = [
     ("BACKUP_DIR", "~/backups", "absolute path"),
     ("BACKUP_CONFIG_DIR", "./config", "absolute path"),
     ("BACKUP_SCOPE_FILE", "scope.yaml", "absolute path"),
+    ("BACKUP_LOG_FILE", "backup.log", "absolute path"),
+    ("BACKUP_LOG_FORMAT", "xml", "'text' or 'json'"),
     ("BACKUP_WINDOW_MONTHS", "0", "greater than or equal to 1"),
     ("BACKUP_PARALLEL", "0", "greater than or equal to 1"),
     ("BACKUP_PARALLEL", "17", "less than or equal to 16"),

@@ -1,0 +1,293 @@
+"""
+Whether the backups are healthy, from the files in BACKUP_DIR alone: what scripts/backup-monitor.sh runs.
+
+The standard library only, and nothing else of this package: it is run as a script by `python3 -I -S`, and the imports
+of pydantic or Airflow take longer than the whole check may.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+import sys
+from collections.abc import Mapping
+from datetime import datetime, timedelta, timezone, tzinfo
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+LAST_SUCCESS_FILE = ".last_backup_success"
+LAST_SIZE_FILE = ".last_backup_size_mb"
+ARCHIVE_NAME = re.compile(r"critical_backup_[0-9]{8}_[0-9]{6}\.tar\.gz")
+BYTES_PER_MB = 1024 * 1024
+CLOCKS_DIFFER = timedelta(minutes=5)  # between the worker and whoever looks
+USAGE = "usage: backup-monitor.sh [--json]"
+
+
+class Unhealthy(Exception):  # noqa: N818 - not an error of this program, but what it is asked for
+    """The reason why the backups are not healthy, in one line."""
+
+
+class Limits(NamedTuple):
+    """Where to look, and what is good: the settings of the same names."""
+
+    backup_dir: str
+    zone: tzinfo
+    max_age_hours: int
+    min_size_mb: int
+    max_size_mb: int
+
+
+class Report(NamedTuple):
+    """The answer: `reason` is one line; `facts` is what was seen, as far as the look went."""
+
+    healthy: bool
+    reason: str
+    warnings: tuple[str, ...]
+    facts: dict[str, Any]
+
+
+def read_limits(environment: Mapping[str, str]) -> Limits:
+    """Return the limits from the environment; a variable that is missing or empty has its default. Raise Unhealthy."""
+    zone = environment.get("BACKUP_TIMEZONE") or "UTC"
+    try:
+        known_zone: tzinfo = timezone.utc if zone == "UTC" else ZoneInfo(zone)
+    except (KeyError, ValueError, OSError):
+        raise Unhealthy(f"BACKUP_TIMEZONE={zone!r} is not a time zone here; expected for example 'UTC'") from None
+    return Limits(
+        backup_dir=environment.get("BACKUP_DIR") or "/backups",
+        zone=known_zone,
+        max_age_hours=_whole_number(environment, "BACKUP_MAX_AGE_HOURS", 25),
+        min_size_mb=_whole_number(environment, "BACKUP_MIN_SIZE_MB", 1),
+        max_size_mb=_whole_number(environment, "BACKUP_MAX_SIZE_MB", 100),
+    )
+
+
+def check_health(limits: Limits, *, now: datetime) -> Report:
+    """
+    Look at the status files, the newest archive with its manifest and drill, and the disk.
+
+    Args:
+        limits: Where to look, and what is good.
+        now: Aware.
+    """
+    facts: dict[str, Any] = {}
+    warnings: list[str] = []
+    try:
+        archives = _archives(limits.backup_dir)
+        disk = os.statvfs(limits.backup_dir)
+        facts["free_bytes"] = disk.f_bavail * disk.f_frsize
+        _check_last_success(limits, now, facts)
+        _check_newest(limits, archives, facts)
+        _check_drill(limits, archives, facts)
+        warnings += odd_figures(limits, archive_bytes=facts["archive_bytes"], free_bytes=facts["free_bytes"])
+    except Unhealthy as unhealthy:
+        return Report(False, _one_line(str(unhealthy)), (), facts)
+    return Report(True, _summary(limits, facts), tuple(warnings), facts)
+
+
+def age_hours(moment: datetime, *, now: datetime, zone: tzinfo) -> float:
+    """
+    Return the hours since a moment by the clocks on the wall, or in truth where those are fewer.
+
+    From 02:00 to 02:00 are 24 hours on the wall, 25 in truth when summer time ends. When it begins, a run at 02:00 is
+    at 03:00 on the wall, 25 hours after the one before, but 24 in truth. Neither is a backup that is missing.
+
+    Args:
+        moment: Aware.
+        now: Aware.
+        zone: Whose clocks.
+    """
+    on_the_wall = now.astimezone(zone).replace(tzinfo=None) - moment.astimezone(zone).replace(tzinfo=None)
+    return min(on_the_wall, now - moment) / timedelta(hours=1)
+
+
+def odd_figures(limits: Limits, *, archive_bytes: int, free_bytes: int) -> list[str]:
+    """Return what is odd, but no reason to call the backups unhealthy: one line each."""
+    odd = []
+    size = f"the newest archive has {archive_bytes / BYTES_PER_MB:.1f} MB"
+    if archive_bytes < limits.min_size_mb * BYTES_PER_MB:
+        odd.append(f"{size}, less than BACKUP_MIN_SIZE_MB={limits.min_size_mb}")
+    if archive_bytes > limits.max_size_mb * BYTES_PER_MB:
+        odd.append(f"{size}, more than BACKUP_MAX_SIZE_MB={limits.max_size_mb}")
+    if free_bytes < 2 * archive_bytes:  # a run has the parts and the archive made of them at once
+        odd.append(f"{free_bytes / BYTES_PER_MB:.0f} MB are free; the next backup needs about twice the newest's size")
+    return odd
+
+
+def _archives(folder: str) -> list[str]:
+    """Return the names of the archives, newest first."""
+    try:
+        names = os.listdir(folder)  # noqa: PTH208 - pathlib would double the time that the imports take
+    except FileNotFoundError:
+        raise Unhealthy(f"BACKUP_DIR={folder} is not there: is the volume mounted?") from None
+    except OSError as error:
+        raise Unhealthy(f"BACKUP_DIR={folder} cannot be read: {error.strerror}") from None
+    if not names:
+        raise Unhealthy(f"BACKUP_DIR={folder} is empty: no backup has run yet, or the volume is not mounted")
+    return sorted(filter(ARCHIVE_NAME.fullmatch, names), reverse=True)
+
+
+def _check_last_success(limits: Limits, now: datetime, facts: dict[str, Any]) -> None:
+    path = _join(limits.backup_dir, LAST_SUCCESS_FILE)
+    try:
+        text = _read(path)
+    except FileNotFoundError:
+        raise Unhealthy(f"no backup has succeeded yet: {path} is not there") from None
+    last = _moment(text.decode(errors="replace").strip(), path)
+    facts["last_success_at"] = last.isoformat()
+    if last > now + CLOCKS_DIFFER:
+        raise Unhealthy(f"{path} has a time in the future, {_time_text(last, limits)}: which clock is wrong?")
+    facts["age_hours"] = age = round(age_hours(last, now=now, zone=limits.zone), 2)
+    if age > limits.max_age_hours:
+        raise Unhealthy(
+            f"the last backup that succeeded is {age:.1f} hours old, of {_time_text(last, limits)}; "
+            f"expected at most BACKUP_MAX_AGE_HOURS={limits.max_age_hours}"
+        )
+    size_path = _join(limits.backup_dir, LAST_SIZE_FILE)
+    try:
+        facts["last_size_mb"] = int(_read(size_path))
+    except FileNotFoundError:
+        raise Unhealthy(f"{size_path} is not there, though {LAST_SUCCESS_FILE} is") from None
+    except ValueError:
+        raise Unhealthy(f"{size_path} holds no whole number") from None
+
+
+def _check_newest(limits: Limits, archives: list[str], facts: dict[str, Any]) -> None:
+    if not archives:
+        raise Unhealthy(f"BACKUP_DIR={limits.backup_dir} holds no archive: the backups that succeeded are gone")
+    facts["archive"] = newest = archives[0]
+    path = _companion(limits, newest, ".manifest.json")
+    manifest = _read_json(path, ("archive_bytes", int), ("snapshot_at", str))
+    archive_path = _join(limits.backup_dir, newest)
+    try:
+        size = os.stat(archive_path).st_size  # noqa: PTH116 - see _archives
+        # The manifest is written when the archive has passed the verification, and never again.
+        facts["verified_at"] = datetime.fromtimestamp(os.stat(path).st_mtime, timezone.utc).isoformat()  # noqa: PTH116
+    except OSError as error:
+        raise Unhealthy(f"{archive_path} cannot be read: {error.strerror}") from None
+    facts["archive_bytes"] = size
+    if size != manifest["archive_bytes"]:
+        raise Unhealthy(f"{archive_path} has {size} bytes, its manifest says {manifest['archive_bytes']}")
+    if _moment(manifest["snapshot_at"], path) < datetime.fromisoformat(facts["last_success_at"]):
+        raise Unhealthy(f"the archive of the last success, {facts['last_success_at']}, is gone; the newest is {newest}")
+
+
+def _check_drill(limits: Limits, archives: list[str], facts: dict[str, Any]) -> None:
+    """Look for the last drill; one of the newest archive that failed is a reason, an older one is history."""
+    facts["drilled_at"] = facts["drill_passed"] = None
+    for archive in archives:
+        path = _companion(limits, archive, ".drill.json")
+        if os.path.lexists(path):
+            drill = _read_json(path, ("drilled_at", str), ("passed", bool))
+            facts["drilled_at"] = _moment(drill["drilled_at"], path).isoformat()
+            facts["drill_passed"] = drill["passed"]
+            if archive == archives[0] and not drill["passed"]:
+                raise Unhealthy(f"the newest archive, {archive}, failed its drill: {drill.get('error') or 'no reason'}")
+            return
+
+
+def _summary(limits: Limits, facts: dict[str, Any]) -> str:
+    def moment(name: str) -> str:
+        return _time_text(datetime.fromisoformat(facts[name]), limits)
+
+    drill = "no drill yet"
+    if facts["drilled_at"]:
+        drill = f"last drill {'passed' if facts['drill_passed'] else 'failed'} {moment('drilled_at')}"
+    return (
+        f"last backup {facts['age_hours']:.1f} hours old, of {moment('last_success_at')}; "
+        f"{facts['archive']} {facts['archive_bytes'] / BYTES_PER_MB:.1f} MB, verified {moment('verified_at')}; "
+        f"{drill}; {facts['free_bytes'] / BYTES_PER_MB / 1024:.1f} GB free"
+    )
+
+
+def _whole_number(environment: Mapping[str, str], name: str, default: int) -> int:
+    text = (environment.get(name) or str(default)).strip()
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise Unhealthy(f"{name}={text!r} is not a whole number; expected for example {default}")
+    return int(text)
+
+
+def _join(folder: str, name: str) -> str:
+    return f"{folder.rstrip('/')}/{name}"
+
+
+def _companion(limits: Limits, archive: str, suffix: str) -> str:
+    return _join(limits.backup_dir, archive.removesuffix(".tar.gz") + suffix)
+
+
+def _read(path: str) -> bytes:
+    """Return a file's content. Raise Unhealthy if it cannot be read, FileNotFoundError if it is not there."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a named pipe must not make the check wait
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise Unhealthy(f"{path} is not an ordinary file")
+            return file.read()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise Unhealthy(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _read_json(path: str, *expected: tuple[str, type]) -> dict[str, Any]:
+    try:
+        content = json.loads(_read(path))
+    except FileNotFoundError:
+        raise Unhealthy(f"{path} is not there") from None
+    except (ValueError, RecursionError):
+        raise Unhealthy(f"{path} is not JSON") from None
+    for name, kind in expected:
+        if not isinstance(content, dict) or not isinstance(content.get(name), kind):
+            raise Unhealthy(f"{path} has no {name}, or it is no {kind.__name__}")
+    return dict(content)
+
+
+def _moment(text: str, path: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        if moment.tzinfo:
+            return moment.astimezone(timezone.utc)
+    except (ValueError, OverflowError):
+        pass
+    raise Unhealthy(f"{path} holds {text[:40]!r}, expected a time with its zone")
+
+
+def _time_text(moment: datetime, limits: Limits) -> str:
+    try:
+        return f"{moment.astimezone(limits.zone):%Y-%m-%d %H:%M:%S %Z}"
+    except OverflowError:
+        return moment.isoformat()
+
+
+def _one_line(text: str) -> str:
+    return "".join(char if char.isprintable() else " " for char in " ".join(text.split()))
+
+
+def _answer(arguments: list[str], environment: Mapping[str, str]) -> Report:
+    if set(arguments) - {"--json"}:
+        return Report(False, _one_line(f"{arguments!r} is not understood; {USAGE}"), (), {})
+    try:
+        return check_health(read_limits(environment), now=datetime.now(timezone.utc))
+    except Unhealthy as unhealthy:
+        return Report(False, _one_line(str(unhealthy)), (), {})
+    except Exception as error:  # noqa: BLE001 - a stack trace is no line of reason
+        return Report(False, _one_line(f"the health check itself failed: {type(error).__name__}: {error}"), (), {})
+
+
+def main(arguments: list[str], environment: Mapping[str, str]) -> int:
+    """Print the answer, one line (or one JSON object with `--json`), and return the exit status: 0 or 1."""
+    report = _answer(arguments, environment)
+    if "--json" in arguments:
+        answer = {"healthy": report.healthy, "reason": report.reason, "warnings": report.warnings, **report.facts}
+        print(json.dumps(answer))
+    else:
+        state = "OK" if report.healthy else "UNHEALTHY"
+        line = "; warning: ".join((f"{state}: {report.reason}", *report.warnings))
+        print(line.encode("ascii", "backslashreplace").decode())  # whatever the locale of whoever asks
+    return 0 if report.healthy else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], os.environ))
