@@ -183,6 +183,8 @@ def load_usable_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         wrong = {str(problem["loc"][0]).lower() for problem in error.errors() if problem["loc"]}
+        if "backup_max_size_mb" in wrong:  # the two limits are held against each other
+            wrong.add("backup_min_size_mb")
     fields = {name: Settings.model_fields[name] for name in wrong}
     return _load(Settings, **{name: f.get_default() for name, f in fields.items() if not f.is_required()})
 

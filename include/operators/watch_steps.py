@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from airflow.sdk import conf
 from airflow.sdk.exceptions import AirflowRuntimeError
 
-from include.backup.notice import Notice
 from include.backup.observe import observe
 from include.backup.run import utc_now
 from include.backup.settings import Settings, load_usable_settings
@@ -31,6 +30,13 @@ log = logging.getLogger(__name__)
 BACKUP_DAG = "critical_backup"
 MEMORY_KEY = "watch"
 
+# In the order in which they are looked for.
+DAG_PROBLEMS = IMPORT, MISSING, PAUSED, UNPLANNED = "import", "missing", "paused", "unplanned"
+CAN_BE_IMPORTED = f"{BACKUP_DAG} can be imported again"
+IS_KNOWN = f"{BACKUP_DAG} is known to Airflow again"
+IS_UNPAUSED = f"{BACKUP_DAG} is not paused any more"
+IS_SCHEDULED = f"{BACKUP_DAG} is being scheduled again"
+
 
 def watch_backups(task: BackupTask) -> int:
     """
@@ -47,9 +53,11 @@ def watch_backups(task: BackupTask) -> int:
     memory = read_memory(store.get(MEMORY_KEY), now=now)
     url = dag_url()
     seen = observe(settings, first_look_at=memory.first_look_at, now=now, url=url)
-    broken = _dag_problem(task, settings, now=now, url=url)
-    lasting = (Lasting("dag", broken, f"{BACKUP_DAG} can run again"),) if broken else ()
-    alerts, memory = plan_alerts(dataclasses.replace(seen, lasting=(*lasting, *seen.lasting)), memory, now=now)
+    problem = _dag_problem(task, settings, now=now, url=url)
+    if problem:  # it hides whether those looked for after it are over
+        hidden = DAG_PROBLEMS[DAG_PROBLEMS.index(problem.key) :]
+        seen = dataclasses.replace(seen, lasting=(problem, *seen.lasting), unknown=seen.unknown.union(hidden))
+    alerts, memory = plan_alerts(seen, memory, now=now)
     for alert in alerts:
         log.warning("%s: %s", alert.notice.title, alert.notice.text)
         mail_notice(settings, alert.notice)
@@ -65,28 +73,28 @@ def dag_url() -> str | None:
     return f"{base.rstrip('/')}/dags/{BACKUP_DAG}" if base else None
 
 
-def _dag_problem(task: BackupTask, settings: Settings, *, now: datetime, url: str | None) -> Notice | None:
+def _dag_problem(task: BackupTask, settings: Settings, *, now: datetime, url: str | None) -> Lasting | None:
     """Return why critical_backup cannot run, if so: as a worker imports it, and as Airflow knows it."""
     dag_file = Path(task.context["dag"].fileloc).with_name(f"{BACKUP_DAG}.py")
     cannot = partial(dag_cannot_run, url=url)
     error = import_error(dag_file, BACKUP_DAG)
     if error:
         advice = "Mend what it says: a setting, the file, or what is installed. Airflow reads the file again by itself."
-        return cannot(f"{BACKUP_DAG} cannot be imported", error, advice)
+        return Lasting(IMPORT, cannot(f"{BACKUP_DAG} cannot be imported", error, advice), CAN_BE_IMPORTED)
     known = _known_dag(task)
     if known is None:
         seen = f"Airflow does not know the DAG, though {dag_file.name} can be imported here."
         advice = "Is the dag-processor running, with the same DAG folder, settings and packages?"
-        return cannot(f"{BACKUP_DAG} is missing from Airflow", seen, advice)
+        return Lasting(MISSING, cannot(f"{BACKUP_DAG} is missing from Airflow", seen, advice), IS_KNOWN)
     if known.is_paused:
         advice = f"Unpause it in Airflow, or with: airflow dags unpause {BACKUP_DAG}"
-        return cannot(f"{BACKUP_DAG} is paused", "No backup is made while it is.", advice)
+        return Lasting(PAUSED, cannot(f"{BACKUP_DAG} is paused", "No backup is made while it is.", advice), IS_UNPAUSED)
     # A DAG that only the dag-processor cannot import is still known, but nobody plans its runs any more.
     late = now - timedelta(minutes=settings.backup_run_timeout_minutes, hours=1)
     if known.next_dagrun and known.next_dagrun < late:
         seen = f"Its run of {known.next_dagrun.isoformat()} has not been started."
         advice = "Look at Airflow's import errors, and at the logs of its scheduler and dag-processor."
-        return cannot(f"{BACKUP_DAG} is not being scheduled", seen, advice)
+        return Lasting(UNPLANNED, cannot(f"{BACKUP_DAG} is not being scheduled", seen, advice), IS_SCHEDULED)
     return None
 
 

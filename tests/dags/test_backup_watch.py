@@ -223,7 +223,7 @@ def test_wrong_settings_are_told_with_the_reason_of_the_import_error(
         (mail,) = watch.look()
     assert mail.subject == "critical_backup cannot be imported"
     assert "BACKUP_RETENTION_DAYS='0'" in mail.text
-    assert watch.subjects() == ["critical_backup can run again"]
+    assert watch.subjects() == ["critical_backup can be imported again"]
 
 
 def test_paused_dag_is_told(watch: Watch, airflow: LocalAirflow) -> None:
@@ -232,7 +232,22 @@ def test_paused_dag_is_told(watch: Watch, airflow: LocalAirflow) -> None:
     airflow.api.patch("/api/v2/dags/critical_backup", json={"is_paused": True})
     assert watch.subjects() == ["critical_backup is paused"]
     airflow.api.patch("/api/v2/dags/critical_backup", json={"is_paused": False})
-    assert watch.subjects() == ["critical_backup can run again"]
+    assert watch.subjects() == ["critical_backup is not paused any more"]
+
+
+def test_second_problem_of_the_dag_is_told_and_does_not_end_the_first(
+    watch: Watch, airflow: LocalAirflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A paused DAG that cannot be imported either is two incidents, each told and ended by itself."""
+    succeed(watch.site, 1)
+    airflow.api.patch("/api/v2/dags/critical_backup", json={"is_paused": True})
+    assert watch.subjects() == ["critical_backup is paused"]
+    with monkeypatch.context() as wrong:
+        wrong.setenv("BACKUP_RETENTION_DAYS", "0")
+        assert watch.subjects() == ["critical_backup cannot be imported"]
+    assert watch.subjects() == ["critical_backup can be imported again"]
+    airflow.api.patch("/api/v2/dags/critical_backup", json={"is_paused": False})
+    assert watch.subjects() == ["critical_backup is not paused any more"]
 
 
 def test_dag_that_nobody_schedules_is_told(watch: Watch) -> None:
