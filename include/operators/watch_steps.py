@@ -18,8 +18,8 @@ from include.backup.run import utc_now
 from include.backup.settings import Settings, load_usable_settings
 from include.backup.watch import Lasting, plan_alerts, read_memory
 from include.backup.watch_notices import dag_cannot_run
+from include.operators.alerts import announce
 from include.operators.dag_import import import_error
-from include.operators.mail import mail_notice
 from include.operators.task import BackupTask
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ IS_SCHEDULED = f"{BACKUP_DAG} is being scheduled again"
 
 def watch_backups(task: BackupTask) -> int:
     """
-    Look at the backups, mail what is new to every administrator; return how many mails.
+    Look at the backups, announce what is new; return how many alerts.
 
     Raises:
         SettingsError: If ADMIN_EMAILS is wrong.
@@ -60,7 +60,7 @@ def watch_backups(task: BackupTask) -> int:
     alerts, memory = plan_alerts(seen, memory, now=now)
     for alert in alerts:
         log.warning("%s: %s", alert.notice.title, alert.notice.text)
-        mail_notice(settings, alert.notice)
+        announce(settings, alert.notice)
         store.set(MEMORY_KEY, alert.memory.model_dump(mode="json"))
     store.set(MEMORY_KEY, memory.model_dump(mode="json"))
     log.info("open incidents: %s", ", ".join(i.title for i in memory.incidents.values()) or "none")
