@@ -181,14 +181,31 @@ def load_settings() -> Settings:
     return _load(Settings)
 
 
+def load_usable_settings() -> Settings:
+    """
+    Read the settings with the default in place of each wrong value: for whoever reports that they are wrong.
+
+    Raises:
+        SettingsError: If it is not even known to whom, or defaults do not mend it.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = {str(problem["loc"][0]).lower() for problem in error.errors() if problem["loc"]}
+        if "backup_max_size_mb" in wrong:  # the two limits are held against each other
+            wrong.add("backup_min_size_mb")
+    fields = {name: Settings.model_fields[name] for name in wrong}
+    return _load(Settings, **{name: f.get_default() for name, f in fields.items() if not f.is_required()})
+
+
 def load_source_settings() -> SourceSettings:
     """Read only the settings that say where the rows are and which are taken. Raises the same error."""
     return _load(SourceSettings)
 
 
-def _load(model: type[SettingsT]) -> SettingsT:
+def _load(model: type[SettingsT], **values: Any) -> SettingsT:
     try:
-        return model()
+        return model(**values)
     except ValidationError as error:
         lines = map(_describe, error.errors())
         raise SettingsError("wrong settings: " + "; ".join(lines)) from None

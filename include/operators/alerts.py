@@ -12,6 +12,9 @@ from include.operators.links import run_url
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from include.backup.notice import Notice
+    from include.backup.settings import Settings
+
 log = logging.getLogger(__name__)
 
 MAX_REASON_CHARACTERS = 2000
@@ -144,15 +147,24 @@ def _announce(
     url: str | None,
     state: Literal["failed", "late"] = "failed",
 ) -> None:
-    """Tell every administrator by mail, and Slack where it is configured; one that fails does not stop the other."""
     # Whoever only parses the DAG does not need the core.
     from include.backup.notice import Notice  # noqa: PLC0415
     from include.backup.settings import load_settings  # noqa: PLC0415
+
+    notice = Notice(state=state, title=title, text=text, facts=facts, next_steps=next_steps, url=url)
+    announce(load_settings(), notice)
+
+
+def announce(settings: Settings, notice: Notice) -> None:
+    """
+    Tell every administrator by mail, and Slack where it is configured; one that fails does not stop the other.
+
+    Raises:
+        PrerequisiteError, TemporaryError, DeliveryError: If the mail could not be sent, as `mail_notice`.
+    """
     from include.backup.slack import post_to_slack  # noqa: PLC0415
     from include.operators.mail import mail_notice  # noqa: PLC0415
 
-    settings = load_settings()
-    notice = Notice(state=state, title=title, text=text, facts=facts, next_steps=next_steps, url=url)
     try:
         if settings.backup_slack_webhook_url:
             post_to_slack(notice, settings.backup_slack_webhook_url.get_secret_value())

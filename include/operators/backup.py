@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 # A new verified archive: verify_archive makes the event, restore_drill waits for it.
 VERIFIED = Asset("critical_backup_verified")
 
+# Nothing makes or waits for it: its state store is the memory of backup_watch, the same for every worker.
+WATCH_MEMORY = Asset("backup_watch_memory")
+
 
 class BackupOperator(BaseOperator):
     """Runs the function of include.operators.steps that has the task's id; its result is the XCom."""
@@ -44,6 +47,12 @@ class RestoreOperator(BackupOperator):
     """Runs the function of include.operators.restore_steps that has the task's id; its result is the XCom."""
 
     steps = "include.operators.restore_steps"
+
+
+class WatchOperator(BackupOperator):
+    """Runs the function of include.operators.watch_steps that has the task's id; its result is the XCom."""
+
+    steps = "include.operators.watch_steps"
 
 
 def branch_to_delivery(**context: Any) -> str:

@@ -22,12 +22,13 @@ from include.backup import (
     summary,
     verify,
 )
+from include.backup.anomaly import odd_sizes
 from include.backup.catalog import Catalog
 from include.backup.clients import find_clients
 from include.backup.configuration import ConfigurationResult
 from include.backup.errors import BackupError, MissingStepError
 from include.backup.export import Export, ExportResult
-from include.backup.manifest import load_step, save_step
+from include.backup.manifest import load_step, readable_archives, save_step
 from include.backup.masking import mask
 from include.backup.prerequisites import CheckResult
 from include.backup.scope import load_scope
@@ -186,21 +187,22 @@ def _verify_published(task: BackupTask) -> str:
     return archive.name
 
 
-def _size_warning(task: BackupTask) -> str | None:
+def _size_warnings(task: BackupTask) -> tuple[str, ...]:
     settings = task.settings
-    return status.size_warning(
-        task.archive[1].archive_bytes, min_mb=settings.backup_min_size_mb, max_mb=settings.backup_max_size_mb
+    archives_there = [sidecar for _, sidecar in readable_archives(task.backup_dir)]
+    return odd_sizes(
+        task.archive[1], archives_there, min_mb=settings.backup_min_size_mb, max_mb=settings.backup_max_size_mb
     )
 
 
-def check_size(task: BackupTask) -> str | None:
-    """Step 8: an odd size is a warning, which is returned; the archive stays and the run goes on."""
-    warning = _size_warning(task)
-    if warning:
+def check_size(task: BackupTask) -> int:
+    """Step 8: an odd size is a warning; the archive stays and the run goes on. Return the number of warnings."""
+    warnings = _size_warnings(task)
+    for warning in warnings:
         log.warning("%s", warning)
-    else:
-        log.info("%s is within the limits", size_text(task.archive[1].archive_bytes))
-    return warning
+    if not warnings:
+        log.info("%s: within the limits, and like the archives before", size_text(task.archive[1].archive_bytes))
+    return len(warnings)
 
 
 def choose_delivery(task: BackupTask) -> str:
@@ -222,13 +224,12 @@ def _email(kind: Literal["attachment", "link"], task: BackupTask) -> dict[str, s
     """Step 9: mail each administrator who lacks the mail; return who still does, with the server's words."""
     settings = task.settings
     archive, sidecar = task.archive
-    warning = _size_warning(task)
     zone = ZoneInfo(settings.backup_timezone)
     mail = letter.Letter(
         archive=archive,
         sidecar=sidecar,
         choice=_choice(kind, task),
-        warnings=(warning,) if warning else (),
+        warnings=_size_warnings(task),
         link_base_url=settings.backup_link_base_url,
         run_url=task.run_url,
         zone=zone,

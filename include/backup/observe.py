@@ -1,0 +1,90 @@
+"""What the watch sees in BACKUP_DIR: how old the last success is, which nights are missed, what sizes are odd."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime, timedelta
+from functools import partial
+from zoneinfo import ZoneInfo
+
+from include.backup import watch_notices as notices
+from include.backup.anomaly import odd_sizes
+from include.backup.manifest import Sidecar, readable_archives
+from include.backup.missed import missed_slots, slots
+from include.backup.settings import Settings
+from include.backup.status import read_last_success
+from include.backup.watch import Lasting, Observation, Once
+
+STALE, FOLDER = "stale", "folder"
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+MISSED_DAYS = 30
+
+
+def age_hours(since: datetime, now: datetime, zone: ZoneInfo) -> float:
+    """
+    Return how old something is, in hours on the wall clock, but never more than have passed.
+
+    On the wall a day has 24 hours also when it had 25, so the autumn change raises no alarm. In spring the wall counts
+    an hour that never was; without the limit a backup of 02:00, which then runs at 03:00, would be late at once.
+    """
+    wall = now.astimezone(zone).replace(tzinfo=None) - since.astimezone(zone).replace(tzinfo=None)
+    return min(wall, now - since) / HOUR
+
+
+def observe(settings: Settings, *, first_look_at: datetime, now: datetime, url: str | None) -> Observation:
+    """
+    Look at BACKUP_DIR.
+
+    Args:
+        settings: Where, when and how large.
+        first_look_at: Counts as long as there is no success.
+        now: Aware.
+        url: The page of critical_backup in Airflow, if its address is known.
+    """
+    folder = settings.backup_dir
+    try:
+        os.listdir(folder)  # noqa: PTH208 - glob passes over a folder that it may not read
+    except OSError as error:
+        problem = Lasting(FOLDER, notices.unreadable(folder, error, url), "BACKUP_DIR can be read again")
+        return Observation(lasting=(problem,), unknown=frozenset({STALE}), complete=False)
+    archives = sorted((sidecar for _, sidecar in readable_archives(folder)), key=lambda sidecar: sidecar.snapshot_at)
+    return Observation(
+        lasting=_stale(settings, archives, first_look_at=first_look_at, now=now, url=url),
+        once=(*_odd(settings, archives, now=now, url=url), _missed(settings, archives, now=now, url=url)),
+    )
+
+
+def _stale(
+    settings: Settings, archives: list[Sidecar], *, first_look_at: datetime, now: datetime, url: str | None
+) -> tuple[Lasting, ...]:
+    zone = ZoneInfo(settings.backup_timezone)
+    success = read_last_success(settings.backup_dir)
+    in_future = success is not None and success > now + HOUR  # servers' clocks differ by seconds, not by hours
+    age = age_hours(success or first_look_at, now, zone)
+    if age <= settings.backup_max_age_hours and not in_future:
+        return ()
+    newest = archives[-1].archive if archives else "none"
+    notice = notices.stale(
+        notices.Staleness(success, first_look_at, age, settings.backup_max_age_hours), newest, zone=zone, url=url
+    )
+    return (Lasting(STALE, notice, "Backups succeed again"),)
+
+
+def _odd(settings: Settings, archives: list[Sidecar], *, now: datetime, url: str | None) -> list[Once]:
+    """Return what is odd about the archives of the last day: every archive is among them at some look."""
+    limits = {"min_mb": settings.backup_min_size_mb, "max_mb": settings.backup_max_size_mb}
+    recent = [sidecar for sidecar in archives if now - sidecar.snapshot_at < DAY]
+    reasons = [(sidecar, odd_sizes(sidecar, archives, **limits)) for sidecar in recent]
+    return [Once((f"odd size of {s.archive}",), partial(notices.odd_size, s, why, url)) for s, why in reasons if why]
+
+
+def _missed(settings: Settings, archives: list[Sidecar], *, now: datetime, url: str | None) -> Once:
+    """Return the missed nights; what retention has removed was not missed."""
+    days = timedelta(days=min(MISSED_DAYS, settings.backup_retention_days))
+    every = slots(settings.backup_schedule, settings.backup_timezone, after=now - days, until=now)
+    # A run may take BACKUP_RUN_TIMEOUT_MINUTES, and begin late.
+    grace = timedelta(minutes=settings.backup_run_timeout_minutes) + HOUR
+    missed = {slot.isoformat(): slot for slot in missed_slots(every, archives, now=now, grace=grace)}
+    notice_for = partial(notices.missed, missed, every, ZoneInfo(settings.backup_timezone), url)
+    return Once(tuple(missed), notice_for)

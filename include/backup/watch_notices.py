@@ -1,0 +1,110 @@
+"""What the watch says: each notice names what is wrong, the reason, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from include.backup.manifest import Sidecar
+from include.backup.missed import backfill_commands
+from include.backup.notice import Notice
+from include.backup.status import LAST_SUCCESS_FILE
+from include.backup.templates import size_text, time_text
+
+MAX_REASON_CHARACTERS = 2000
+LIMIT = "BACKUP_MAX_AGE_HOURS"
+
+
+@dataclass(frozen=True)
+class Staleness:
+    """When the last success was (None: never), when the watch looked first, how old that is, and the limit."""
+
+    success: datetime | None
+    first_look_at: datetime
+    age_hours: float
+    max_age_hours: int
+
+
+def stale(how: Staleness, newest: str, *, zone: ZoneInfo, url: str | None) -> Notice:
+    """Return the notice that no backup has succeeded for too long; `newest` names the newest archive."""
+    title = f"No backup for {how.age_hours:.0f} hours"
+    if how.success is None:
+        seen = f"{LAST_SUCCESS_FILE} names no success; the watch looked first at {time_text(how.first_look_at, zone)}"
+    elif how.age_hours < 0:
+        title = "The last backup lies in the future"
+        seen = f"{LAST_SUCCESS_FILE} names {time_text(how.success, zone)}: a clock, or that file, is wrong"
+    else:
+        seen = f"the last backup that was verified and delivered is that of {time_text(how.success, zone)}"
+    return Notice(
+        state="failed",
+        title=title,
+        text=f"{seen}; expected one within {how.max_age_hours} hours ({LIMIT}).",
+        facts=(("Newest archive", newest), ("Limit", f"{how.max_age_hours} hours")),
+        next_steps=(
+            "Open critical_backup in Airflow: the last line of a red task's log says what to do.",
+            "If no run is there: is the DAG paused, the scheduler running, the schedule right?",
+            "Trigger critical_backup once the cause is mended. Earlier archives are untouched.",
+        ),
+        url=url,
+    )
+
+
+def unreadable(folder: Path, error: OSError, url: str | None) -> Notice:
+    """Return the notice that BACKUP_DIR cannot be read."""
+    return Notice(
+        state="failed",
+        title=f"BACKUP_DIR cannot be read: {folder}",
+        text=f"{error.strerror or error}: {folder}; expected the folder of the archives. Backups fail, too.",
+        facts=(("Setting", f"BACKUP_DIR={folder}"),),
+        next_steps=(
+            "Is the volume mounted on every worker? Does the workers' user own the folder?",
+            "Trigger critical_backup once it is there again.",
+        ),
+        url=url,
+    )
+
+
+def odd_size(sidecar: Sidecar, reasons: Sequence[str], url: str | None, _: Sequence[str] = ()) -> Notice:
+    """Return the notice of an archive's odd size; there is only one key that it could name."""
+    return Notice(
+        state="failed",
+        title=f"Odd size: {sidecar.archive}",
+        text="; ".join(reasons),
+        facts=(("Size", size_text(sidecar.archive_bytes)), ("Rows", f"{sidecar.rows:,}"), ("Run", sidecar.run.run_id)),
+        next_steps=(
+            "The archive is verified and kept: it holds what the database held. Look at the tables named above.",
+            "If rows were lost, an earlier archive has them: see its BACKUP_INFO.txt, or trigger restore_backup.",
+            "If it is right so, nothing is to be done; the next archives are compared with this one, too.",
+        ),
+        url=url,
+    )
+
+
+def missed(
+    slots: Mapping[str, datetime], every: Sequence[datetime], zone: ZoneInfo, url: str | None, keys: Sequence[str]
+) -> Notice:
+    """Return the notice of missed nights; `keys` says which of the slots it names."""
+    named = [slots[key] for key in keys]
+    nights = [f"{slot.astimezone(zone):%Y-%m-%d %H:%M}" for slot in named]
+    several = len(nights) > 1
+    return Notice(
+        state="failed",
+        title=f"{len(nights)} nights without an archive" if several else f"No archive for {nights[0]}",
+        text=f"No archive in BACKUP_DIR stands for {', '.join(nights)} ({zone.key}).",
+        facts=(("Nights", str(len(nights))),),
+        next_steps=(
+            *backfill_commands(named, every, zone),
+            "A backfill takes what the database holds now, with that night's cut-off; it cannot bring back the past.",
+        ),
+        url=url,
+    )
+
+
+def dag_cannot_run(title: str, reason: str, *steps: str, url: str | None) -> Notice:
+    """Return the notice that critical_backup cannot run."""
+    facts = (("DAG", "critical_backup"),)
+    text = reason[:MAX_REASON_CHARACTERS]
+    return Notice(state="failed", title=title, text=text, facts=facts, next_steps=steps, url=url)
