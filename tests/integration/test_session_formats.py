@@ -18,14 +18,14 @@ from tests.fix_pipeline import Pipeline, run_sql
 NewDatabase = Callable[[EmbeddedPostgres], str]
 MakePipeline = Callable[[str, str | None], Pipeline]
 
-# Each changes the text of one of the values; lc_monetary would need a locale that not every machine has.
+# Each changes the text of one of the values.
 ODD_SETTINGS = {
     "datestyle": "German",
     "intervalstyle": "sql_standard",
     "timezone": "Asia/Bangkok",
     "bytea_output": "escape",
     "extra_float_digits": "-15",
-    "search_path": "public",
+    "search_path": "elsewhere",
     "client_encoding": "LATIN1",
 }
 FORMATS = """
@@ -67,6 +67,16 @@ def test_setting_of_the_database_does_not_change_a_byte(
     set_odd(postgres, formats.database.name, (name,))
     _, odd = formats.backup()
     assert [table.sha256 for table in odd.tables] == [table.sha256 for table in calm.tables]
+
+
+@pytest.mark.parametrize(("name", "odd", "pinned"), [("lc_monetary", "POSIX", "C"), ("lock_timeout", "1ms", "1min")])
+def test_setting_whose_effect_takes_a_locale_or_a_minute_is_pinned(
+    name: str, odd: str, pinned: str, formats: Pipeline, postgres: EmbeddedPostgres
+) -> None:
+    """Sessions have the product's value, whatever the database says."""
+    run_sql(postgres.conninfo(), f"ALTER DATABASE {formats.database.name} SET {name} = '{odd}'")
+    with formats.database.connect() as session:
+        assert session.execute("SELECT current_setting(%s)", [name]).fetchone() == (pinned,)
 
 
 def test_values_come_back_into_a_database_with_odd_settings(
