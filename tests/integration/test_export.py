@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
+import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,10 +16,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from include.backup.catalog import Catalog
 from include.backup.database import APPLICATION_NAME
 from include.backup.errors import BackupError, TemporaryError
 from include.backup.export import ADVISORY_LOCK, Export, ExportResult
 from include.backup.run import utc_now
+from include.backup.selection import Selection
 from include.demo.embedded_postgres import EmbeddedPostgres
 from tests.fix_pipeline import Pipeline, run_sql
 
@@ -104,6 +109,27 @@ def test_rows_written_during_the_export_fit_together(two_tables: Pipeline, tmp_p
         assert writer.result() > 0
     assert all(orders == lines for orders, lines in counts)
     assert counts[0] != counts[-1]
+
+
+def test_what_comes_after_the_snapshot_is_in_no_file(
+    postgres: EmbeddedPostgres, two_tables: Pipeline, tmp_path: Path
+) -> None:
+    """Rows, tables and keys made once the snapshot is there are neither in the rows nor in either dump."""
+    conninfo = postgres.conninfo(two_tables.database.name)
+    plans = 0
+
+    def plan(catalog: Catalog) -> tuple[Selection, ...]:
+        nonlocal plans
+        plans += 1
+        if plans == 2:  # the first is for the locks, the second is made in the snapshot
+            run_sql(conninfo, "INSERT INTO orders DEFAULT VALUES", "CREATE TABLE late (id int PRIMARY KEY)")
+        return two_tables.plan(catalog)
+
+    result = two_tables.export(tmp_path / "parts").run(plan, cut_off=utc_now())
+    assert plans == 2
+    assert [table.rows for table in result.tables] == [20000, 20000]
+    for file in ("schema.sql", "constraints.sql"):
+        assert b"public.late" not in gzip.decompress((tmp_path / "parts" / f"{file}.gz").read_bytes())
 
 
 def test_second_export_waits_for_its_turn(postgres: EmbeddedPostgres, two_tables: Pipeline, tmp_path: Path) -> None:
@@ -226,3 +252,12 @@ def test_rows_behind_row_security_are_an_error_not_a_gap(
     two_tables.database = dataclasses.replace(two_tables.database, user=f"reader_{name}", password="reader-secret")
     with pytest.raises(BackupError, match="row-level security"):
         two_tables.export(tmp_path / "parts").run(two_tables.plan, cut_off=utc_now())
+
+
+def test_how_long_the_snapshot_was_held_is_logged(
+    two_tables: Pipeline, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A snapshot holds vacuum back, so its time stands in the log of every export."""
+    with caplog.at_level(logging.INFO, "include.backup.export"):
+        two_tables.export(tmp_path / "parts").run(two_tables.plan, cut_off=utc_now())
+    assert [text for text in caplog.messages if re.fullmatch(r"the snapshot was held for \d+\.\d s", text)]

@@ -215,3 +215,5 @@ def test_large_objects_are_named_and_refused_where_a_taken_column_points_to_them
     assert "the database holds large objects" in warning
     (error,) = source.check("tables: {t.sql: [t, files]}").errors
     assert "column content of files is of type oid" in error
+    (error,) = source.check("tables: {t.sql: [t, more]}", "CREATE DOMAIN lo AS oid", "CREATE TABLE more (a lo)").errors
+    assert "column a of more is of type" in error

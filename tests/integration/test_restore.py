@@ -76,6 +76,29 @@ def test_restore_into_a_database_with_tables_is_refused(sample_pipeline: Pipelin
     assert sample_pipeline.backup()[1].rows == sidecar.rows
 
 
+def test_load_that_fails_by_hand_leaves_nothing(
+    postgres: EmbeddedPostgres, new_database: NewDatabase, make_pipeline: MakePipeline, tmp_path: Path
+) -> None:
+    """The instructions stop at the first error and undo what was loaded before it."""
+    conninfo = new_database(postgres)
+    run_sql(
+        conninfo,
+        "CREATE FUNCTION helper(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1'",
+        "CREATE FUNCTION unqualified(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN helper($1); END'",
+        "CREATE TABLE a (id int)",
+        "CREATE TABLE b (id int CHECK (unqualified(id) > 0))",
+        "INSERT INTO a VALUES (1)",
+        "INSERT INTO b VALUES (1)",
+    )
+    pipeline = make_pipeline(conninfo, "{version: 1, tables: {a.sql: [a], b.sql: [b]}}")
+    archive, _ = pipeline.backup()
+    result = restore_by_hand(archive, tmp_path / "out", pipeline.database, pipeline.clients)
+    assert result.returncode != 0
+    assert "helper" in result.stderr
+    with psycopg.connect(restored_conninfo(postgres, pipeline)) as session:
+        assert session.execute("SELECT to_regclass('public.a'), to_regclass('public.b')").fetchone() == (None, None)
+
+
 ODD = """
 CREATE SCHEMA "Odd.Schema";
 CREATE TYPE mood AS ENUM ('so ''so''', 'fine');

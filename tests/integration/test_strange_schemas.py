@@ -74,6 +74,17 @@ CARRIED: dict[str, tuple[list[str], list[str]]] = {
         ],
         ["middle"],
     ),
+    "a windowed table that another inherits from": (
+        [
+            "CREATE TABLE w (a int PRIMARY KEY, at date)",
+            "CREATE TABLE child (b int) INHERITS (w)",
+            "CREATE TABLE t (a int REFERENCES w)",
+            "INSERT INTO w VALUES (1, now()), (2, '2001-01-01')",
+            "INSERT INTO child VALUES (2, now(), 3)",
+            "INSERT INTO t VALUES (2)",
+        ],
+        ["t"],
+    ),
     "types": (
         [
             "CREATE TYPE mood AS ENUM ('it''s', 'a,b')",

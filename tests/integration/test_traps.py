@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import psycopg
 import pytest
 
 from include.backup.errors import BackupError
+from include.backup.restore import Restore
 from include.demo.embedded_postgres import EmbeddedPostgres
-from tests.fix_pipeline import Pipeline, restore_by_hand, run_sql
+from tests.fix_pipeline import Pipeline, database_of, restore_by_hand, run_sql
 
 NewDatabase = Callable[[EmbeddedPostgres], str]
 MakePipeline = Callable[[str, str | None], Pipeline]
@@ -22,6 +24,22 @@ RESTORES = {
             "CREATE TABLE a (id int)",
             "ALTER TABLE a ENABLE ROW LEVEL SECURITY",
             "CREATE POLICY p ON a TO app_of_{name} USING (true)",
+        ],
+        "{version: 1, tables: {a.sql: [a]}}",
+    ),
+    "owner that the target does not have": (
+        [
+            "CREATE ROLE app_of_{name} NOLOGIN",
+            "CREATE TABLE a (id int)",
+            "ALTER TABLE a OWNER TO app_of_{name}",
+        ],
+        "{version: 1, tables: {a.sql: [a]}}",
+    ),
+    "privileges of a role that the target does not have": (
+        [
+            "CREATE ROLE app_of_{name} NOLOGIN",
+            "CREATE TABLE a (id int)",
+            "GRANT SELECT ON a TO app_of_{name}",
         ],
         "{version: 1, tables: {a.sql: [a]}}",
     ),
@@ -45,11 +63,23 @@ RESTORES = {
         ],
         "{version: 1, tables: {a.sql: [a]}}",
     ),
-    "database setting that ends long transactions": (
+    "database setting that ends long statements": (
         [
             "CREATE TABLE a (id int)",
             "INSERT INTO a SELECT generate_series(1, 1000)",
             "ALTER DATABASE {name} SET statement_timeout = '1ms'",
+        ],
+        "{version: 1, tables: {a.sql: [a]}}",
+    ),
+    "database setting that ends idle transactions": (
+        ["CREATE TABLE a (id int)", "ALTER DATABASE {name} SET idle_in_transaction_session_timeout = '1ms'"],
+        "{version: 1, tables: {a.sql: [a]}}",
+    ),
+    "database setting that ends long transactions, where the server has it": (
+        [
+            "CREATE TABLE a (id int)",
+            # Since PostgreSQL 17; too short for an export, long enough for the session to switch it off.
+            "DO $$BEGIN ALTER DATABASE {name} SET transaction_timeout = '50ms'; EXCEPTION WHEN OTHERS THEN END$$",
         ],
         "{version: 1, tables: {a.sql: [a]}}",
     ),
@@ -90,7 +120,7 @@ def test_what_can_be_carried_restores_elsewhere(
     run_sql(conninfo, *(statement.format(name=name) for statement in statements))
     archive, _ = pipeline.backup()
     clients = pipeline.clients
-    if "role" in case:
+    if "target does not have" in case:
         with psycopg.connect(postgres.conninfo(), autocommit=True) as session:
             session.execute(f"DROP DATABASE {name}".encode())
             session.execute(f"DROP ROLE app_of_{name}".encode())
@@ -110,6 +140,37 @@ def test_what_cannot_be_carried_is_refused_in_the_snapshot(
     with pytest.raises(BackupError, match=words):
         pipeline.backup()
     assert not list(pipeline.backup_dir.glob("critical_backup_*"))
+
+
+@pytest.mark.parametrize(("encoding", "locale"), [("LATIN1", "C"), ("UTF8", "C.utf8")])
+def test_encoding_and_locale_come_back(
+    encoding: str,
+    locale: str,
+    postgres: EmbeddedPostgres,
+    new_database: NewDatabase,
+    make_pipeline: MakePipeline,
+    tmp_path: Path,
+) -> None:
+    """By hand and by restore.sh the new database has the encoding and locale of the old one, not of template1."""
+    name = database_of(new_database(postgres)).name
+    options = f"TEMPLATE template0 ENCODING '{encoding}' LOCALE '{locale}'"
+    run_sql(postgres.conninfo(), f"DROP DATABASE {name}", f"CREATE DATABASE {name} {options}")
+    conninfo = postgres.conninfo(name)
+    run_sql(conninfo, "CREATE TABLE a (note text)", "INSERT INTO a VALUES ('\u00e9')")
+    pipeline = make_pipeline(conninfo, "{version: 1, tables: {a.sql: [a]}}")
+    archive, _ = pipeline.backup()
+    by_hand = restore_by_hand(archive, tmp_path / "out", pipeline.database, pipeline.clients)
+    assert by_hand.returncode == 0, by_hand.stderr
+    (tmp_path / "unpacked").mkdir()
+    by_script = dataclasses.replace(pipeline.database, name=f"{name}_script")
+    Restore(archive, by_script, pipeline.clients, tmp_path / "unpacked").run()
+    for restored in (f"{name}_restored", by_script.name):
+        with psycopg.connect(postgres.conninfo(restored), client_encoding="UTF8") as session:
+            query = (
+                "SELECT pg_encoding_to_char(encoding), datcollate, datctype, (SELECT note FROM a)"
+                " FROM pg_database WHERE datname = current_database()"
+            )
+            assert session.execute(query).fetchone() == (encoding, locale, locale, "\u00e9")
 
 
 def test_builtin_locale_comes_back(postgres_18: EmbeddedPostgres, make_pipeline: MakePipeline, tmp_path: Path) -> None:
