@@ -252,9 +252,11 @@ def test_server_that_refuses_the_mail_for_now_delivered_nothing(tmp_path: Path, 
     with Mailbox(tmp_path / "m", before_keeping=later) as mailbox:
         with pytest.raises(TemporaryError, match="451 try later"):
             send_to(mailbox, one)
+        assert states(one) == {}
         mailbox.before_keeping = None
         send_to(mailbox, one)
         assert envelopes(mailbox) == [[*ADMINS]]
+    assert states(one) == dict.fromkeys(ADMINS, "accepted")
 
 
 KILLED = """
