@@ -7,7 +7,8 @@ set -u
 
 # Where the package is: beside this script's folder (also through a link), otherwise on PYTHONPATH, as in containers.
 own=$(readlink -f -- "$0" 2>/dev/null) || own=$0
-roots=$(dirname -- "$(dirname -- "$own")"):${PYTHONPATH:-}
+folder=${own%/*}
+roots=${folder%/*}:${PYTHONPATH:-}
 program=
 while [ -z "$program" ] && [ -n "$roots" ]; do
     root=${roots%%:*}

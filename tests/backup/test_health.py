@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -355,12 +354,13 @@ def test_script_is_found_through_a_link_and_on_the_python_path(folder: Path, tmp
 
 
 def test_script_takes_less_than_100_ms_with_a_month_of_archives(folder: Path, publish: Publish) -> None:
-    """The best of five: what the machine does besides is not the script's."""
+    """In processor time, the best of five: what the machine does besides is not the script's."""
     for day in range(30, 0, -1):
         drill(publish(hours_old=24 * day - 12), passed=True)
     seconds = []
     for _ in range(5):
-        started = time.perf_counter()
+        before = os.times()
         assert monitor(["sh"], folder).returncode == 0
-        seconds.append(time.perf_counter() - started)
+        after = os.times()
+        seconds.append(after.children_user + after.children_system - before.children_user - before.children_system)
     assert min(seconds) < 0.1
