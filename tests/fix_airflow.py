@@ -275,7 +275,7 @@ class LocalAirflow:
 
         session.add(dag_run)  # the tasks, which run in this thread, have closed the session that all share
         session.expire_all()
-        ready, _ = dag_run.update_state(session=session)
+        ready, _ = dag_run.update_state(session=session, execute_callbacks=False)
         due = [instance for instance in ready if instance.task_id != but_not]
         for instance in due:
             instance.try_number += 1
