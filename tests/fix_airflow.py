@@ -184,11 +184,15 @@ class LocalAirflow:
             )
         return str(run_id)
 
+    def cancel_backfills(self) -> None:
+        """End the backfills whose runs have ended, as the scheduler would: there can be one at a time."""
+        for earlier in self.api.get("/api/v2/backfills", params={"dag_id": self.dag_id}).json()["backfills"]:
+            if not earlier["completed_at"]:
+                self.api.put(f"/api/v2/backfills/{earlier['id']}/cancel")
+
     def backfill(self, first: datetime, last: datetime) -> list[str]:
         """Create a backfill and return the ids of its runs, oldest first."""
-        for earlier in self.api.get("/api/v2/backfills", params={"dag_id": self.dag_id}).json()["backfills"]:
-            if not earlier["completed_at"]:  # the scheduler would have noticed that its runs have ended
-                self.api.put(f"/api/v2/backfills/{earlier['id']}/cancel")
+        self.cancel_backfills()
         body = {"dag_id": self.dag_id, "from_date": first.isoformat(), "to_date": last.isoformat()}
         answer = self.api.post("/api/v2/backfills", json=body)
         assert answer.status_code == 200, answer.text

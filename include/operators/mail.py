@@ -9,8 +9,9 @@ from email.message import EmailMessage
 from functools import partial
 from typing import Protocol
 
-from include.backup.delivery import Order, deliver, not_reached, refusal_notice
+from include.backup.delivery import Order, deliver
 from include.backup.delivery_record import read_delivery
+from include.backup.delivery_result import not_reached, refusal_notice
 from include.backup.errors import BackupError, DeliveryError, TemporaryError
 from include.backup.letter import Letter
 from include.backup.mail import announced_limit, send

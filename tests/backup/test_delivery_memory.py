@@ -23,7 +23,8 @@ SEND = """
 import re, smtplib, ssl, sys
 from datetime import timezone
 from pathlib import Path
-from include.backup.delivery import Order, deliver, not_reached
+from include.backup.delivery import Order, deliver
+from include.backup.delivery_result import not_reached
 from include.backup.letter import Choice, Letter
 from include.backup.manifest import read_sidecar
 

@@ -14,7 +14,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from include.backup.delivery import Order, choose_delivery, deliver, not_reached
+from include.backup.delivery import Order, choose_delivery, deliver
+from include.backup.delivery_result import not_reached
 from include.backup.errors import BackupError, DeliveryError, TemporaryError
 from include.backup.letter import Letter
 from include.backup.mail import explain
