@@ -68,8 +68,8 @@ class Watch:
 @pytest.fixture
 def watch(airflow: LocalAirflow, site: Site) -> Watch:
     """A watch that remembers nothing, of a site whose critical_backup is unpaused."""
-    for change in ({"is_paused": False},):
-        assert airflow.api.patch("/api/v2/dags/critical_backup", json=change).status_code == 200
+    answer = airflow.api.patch("/api/v2/dags/critical_backup", json={"is_paused": False})
+    assert answer.status_code == 200
     plan_next_run(datetime.now(UTC) + DAY)
     watch = Watch(dataclasses.replace(airflow, dag_id="backup_watch"), site)
     airflow.api.delete(watch._address)
