@@ -23,6 +23,7 @@ __all__ = ["DAG_ID", "make_backup", "wait_for_drill"]
 DAG_ID = "critical_backup"
 DRILL_DAG_ID = "restore_drill"
 RESTORE_DAG_ID = "restore_backup"
+WATCH_DAG_ID = "backup_watch"
 POLL_SECONDS = 0.5
 DRILL_SECONDS = 90
 ERROR_LINES = 6
@@ -54,7 +55,7 @@ def make_backup(
     Raises:
         DemoError: If the run failed: the task and the last lines of its log.
     """
-    for dag_id in (DAG_ID, DRILL_DAG_ID, RESTORE_DAG_ID):
+    for dag_id in (DAG_ID, DRILL_DAG_ID, RESTORE_DAG_ID, WATCH_DAG_ID):
         api.unpause(dag_id)
     begin = time.monotonic()
     mails_before = set(folder.mailbox.glob("*.eml"))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+BACKUP_DAG = "critical_backup"
 MAX_REASON_CHARACTERS = 2000
 NO_REASON = "The process of the task ended without a word: it was killed, ran out of memory, or its worker was lost."
 
@@ -61,13 +62,14 @@ def _ping_failure(context: Context) -> None:
     from include.backup.settings import load_settings  # noqa: PLC0415
 
     url = load_settings().backup_heartbeat_url
-    if url and context["ti"].dag_id == "critical_backup":
+    if url and context["dag_run"].dag_id == BACKUP_DAG:
         ping(url.get_secret_value(), "fail")
 
 
 def _mail_failure(context: Context) -> None:
     ti = context["ti"]
     _announce(
+        ti.dag_id,
         title=f"{ti.dag_id} FAILED in {ti.task_id}",
         text=str(context.get("exception") or NO_REASON)[:MAX_REASON_CHARACTERS],
         facts=(
@@ -90,19 +92,36 @@ def alert_run_failure(context: Context) -> None:
     reason = context.get("reason")
     if reason == "task_failure":
         return
-    try:
-        dag_run = context["dag_run"]
-        minutes = context["dag"].dagrun_timeout.total_seconds() / 60 if context["dag"].dagrun_timeout else 0
-        words = f"The run took longer than {minutes:.0f} minutes (BACKUP_RUN_TIMEOUT_MINUTES) and was ended."
-        _announce(
-            title=f"{dag_run.dag_id} FAILED: {'timed out' if reason == 'timed_out' else reason}",
-            text=words if reason == "timed_out" else f"Airflow ended the run: {reason}.",
-            facts=(("Run", dag_run.run_id),),
-            next_steps=NEXT_STEPS.get(dag_run.dag_id, BACKUP_STEPS),
-            url=run_url(dag_run.dag_id, dag_run.run_id),
-        )
-    except Exception:
-        log.exception("the alert could not be sent")
+    # Whoever only parses the DAG does not need the core.
+    from include.operators.error_log import record_error  # noqa: PLC0415
+
+    record_error(_why_ended(context), context=context)
+    for tell in (_ping_failure, _mail_run_failure):
+        try:
+            tell(context)
+        except Exception as error:
+            log.exception("the alert could not be sent")
+            record_error(f"the alert could not be sent: {error}", context=context, error=error)
+
+
+def _mail_run_failure(context: Context) -> None:
+    dag_run, reason = context["dag_run"], context.get("reason")
+    _announce(
+        dag_run.dag_id,
+        title=f"{dag_run.dag_id} FAILED: {'timed out' if reason == 'timed_out' else reason}",
+        text=_why_ended(context),
+        facts=(("Run", dag_run.run_id),),
+        next_steps=NEXT_STEPS.get(dag_run.dag_id, BACKUP_STEPS),
+        url=run_url(dag_run.dag_id, dag_run.run_id),
+    )
+
+
+def _why_ended(context: Context) -> str:
+    timeout = context["dag"].dagrun_timeout
+    if context.get("reason") != "timed_out" or not timeout:
+        return f"Airflow ended the run: {context.get('reason')}."
+    minutes = timeout.total_seconds() / 60
+    return f"The run took longer than {minutes:.0f} minutes (BACKUP_RUN_TIMEOUT_MINUTES) and was ended."
 
 
 def alert_late(context: dict[str, Any]) -> None:
@@ -115,6 +134,7 @@ def alert_late(context: dict[str, Any]) -> None:
     try:
         run, due = context["dag_run"], context["deadline"]["deadline_time"]
         _announce(
+            run["dag_id"],
             state="late",
             title=f"{run['dag_id']} is LATE: not finished by {_clock(due)}",
             text=f"The run of {_clock(run['logical_date'])} is {run['state']}. Earlier archives are untouched.",
@@ -139,6 +159,7 @@ def _clock(moment: datetime | str) -> str:
 
 
 def _announce(
+    dag_id: str,
     *,
     title: str,
     text: str,
@@ -148,11 +169,18 @@ def _announce(
     state: Literal["failed", "late"] = "failed",
 ) -> None:
     # Whoever only parses the DAG does not need the core.
+    from include.backup.incident import open_incident  # noqa: PLC0415
     from include.backup.notice import Notice  # noqa: PLC0415
-    from include.backup.settings import load_settings  # noqa: PLC0415
+    from include.backup.run import utc_now  # noqa: PLC0415
+    from include.backup.settings import load_usable_settings  # noqa: PLC0415
 
-    notice = Notice(state=state, title=title, text=text, facts=facts, next_steps=next_steps, url=url)
-    announce(load_settings(), notice)
+    settings = load_usable_settings()  # a wrong one may be the reason
+    if dag_id == BACKUP_DAG:
+        try:
+            open_incident(settings.backup_dir, title, now=utc_now())
+        except OSError as error:
+            log.warning("the incident could not be recorded, so nobody will be told when it is over: %s", error)
+    announce(settings, Notice(state=state, title=title, text=text, facts=facts, next_steps=next_steps, url=url))
 
 
 def announce(settings: Settings, notice: Notice) -> None:

@@ -14,6 +14,7 @@ from include.backup import (
     delivery,
     heartbeat,
     history,
+    incident,
     letter,
     prerequisites,
     retention,
@@ -34,7 +35,8 @@ from include.backup.prerequisites import CheckResult
 from include.backup.scope import load_scope
 from include.backup.selection import Selection, require_tables, select_rows
 from include.backup.summary import SummaryInput, SummaryResult
-from include.backup.templates import size_text
+from include.backup.templates import size_text, time_text
+from include.operators.alerts import announce
 from include.operators.connections import require_mail_connection, source_database
 from include.operators.mail import deliver_archive, mail_server_limit
 from include.operators.task import BackupTask
@@ -253,7 +255,24 @@ def update_status(task: BackupTask) -> bool:
     is_newest = status.update_status(task.archive[1], task.backup_dir)
     if is_newest:  # an old run that was cleared says nothing about last night
         _heartbeat(task, "success")
+        _end_incident(task)
     return is_newest
+
+
+def _end_incident(task: BackupTask) -> None:
+    """Tell once that an incident is over; what goes wrong with that never fails a backup."""
+    found = incident.read_incident(task.backup_dir)
+    if not found:
+        return
+    since = time_text(found.since, ZoneInfo(task.settings.backup_timezone))
+    try:
+        announce(
+            task.settings,
+            incident.over_notice(found, task.archive[0].name, since_text=since, url=task.run_url),
+        )
+        incident.close_incident(task.backup_dir)
+    except (BackupError, OSError) as error:
+        log.warning("it could not be told that the incident is over, the next success tells it: %s", error)
 
 
 def expire_old_backups(task: BackupTask) -> int:

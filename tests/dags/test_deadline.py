@@ -127,3 +127,16 @@ def test_alert_is_mailed_although_slack_cannot_be_reached(
     context: Any = make_context(DagRunType.SCHEDULED, logical_date=SLOT)
     alert_run_failure(context | {"dag": airflow.load_dag(), "reason": "timed_out"})
     assert len(site.mailbox.messages()) == 1
+
+
+def test_incident_is_told_once_when_it_is_over(airflow: LocalAirflow, site: Site) -> None:
+    """The next success says since when and what it was; the one after it says nothing more."""
+    context: Any = make_context(DagRunType.SCHEDULED, logical_date=SLOT)
+    alert_run_failure(context | {"dag": airflow.load_dag(), "reason": "timed_out"})
+    for _ in range(2):
+        assert airflow.run(airflow.trigger(deliver_mail=False)).state == "success"
+    mails = [email.message_from_bytes(m.read_bytes(), policy=email.policy.default) for m in site.mailbox.messages()]
+    assert [mail["Subject"] for mail in mails] == ["critical_backup FAILED: timed out", "critical_backup works again"]
+    body = mails[1].get_body(("plain",))
+    assert body is not None
+    assert "It is over: critical_backup FAILED: timed out." in body.get_content()

@@ -1,0 +1,53 @@
+"""What is wrong with the nightly backup since when: opened by its alerts, closed by the next success."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import AwareDatetime
+
+from include.backup.durable import write_atomically
+from include.backup.manifest import Record
+from include.backup.notice import Notice
+
+INCIDENT_FILE = ".open_incident.json"
+
+
+class Incident(Record):
+    """The first alert since the last success."""
+
+    since: AwareDatetime
+    title: str
+
+
+def open_incident(backup_dir: Path, title: str, *, now: datetime) -> None:
+    """Remember that an alert was sent; the first one since the last success counts."""
+    if read_incident(backup_dir) is None:
+        content = Incident(since=now, title=title).model_dump_json().encode()
+        write_atomically(backup_dir / INCIDENT_FILE, content)
+
+
+def read_incident(backup_dir: Path) -> Incident | None:
+    """Return the open incident; None if there is none that can be read."""
+    try:
+        return Incident.model_validate_json((backup_dir / INCIDENT_FILE).read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def close_incident(backup_dir: Path) -> None:
+    """Forget the open incident."""
+    (backup_dir / INCIDENT_FILE).unlink(missing_ok=True)
+
+
+def over_notice(incident: Incident, archive: str, *, since_text: str, url: str | None) -> Notice:
+    """Return what to say when a backup has succeeded again."""
+    return Notice(
+        state="ok",
+        title="critical_backup works again",
+        text=f"{archive} is verified. It is over: {incident.title}.",
+        facts=(("Since", since_text), ("Archive", archive)),
+        next_steps=("Nothing. Nights that were missed are named by backup_watch, with the backfill command.",),
+        url=url,
+    )
