@@ -173,6 +173,7 @@ def _announce(
     from include.backup.notice import Notice  # noqa: PLC0415
     from include.backup.run import utc_now  # noqa: PLC0415
     from include.backup.settings import load_usable_settings  # noqa: PLC0415
+    from include.backup.unsent import keep_unsent  # noqa: PLC0415
 
     settings = load_usable_settings()  # a wrong one may be the reason
     if dag_id == BACKUP_DAG:
@@ -180,7 +181,12 @@ def _announce(
             open_incident(settings.backup_dir, title, now=utc_now())
         except OSError as error:
             log.warning("the incident could not be recorded, so nobody will be told when it is over: %s", error)
-    announce(settings, Notice(state=state, title=title, text=text, facts=facts, next_steps=next_steps, url=url))
+    notice = Notice(state=state, title=title, text=text, facts=facts, next_steps=next_steps, url=url)
+    try:
+        announce(settings, notice)
+    except Exception:
+        keep_unsent(settings.backup_dir, notice, now=utc_now())
+        raise
 
 
 def announce(settings: Settings, notice: Notice) -> None:

@@ -16,6 +16,7 @@ from airflow.sdk.exceptions import AirflowRuntimeError
 from include.backup.observe import observe
 from include.backup.run import utc_now
 from include.backup.settings import Settings, load_usable_settings
+from include.backup.unsent import read_unsent
 from include.backup.watch import Lasting, plan_alerts, read_memory
 from include.backup.watch_notices import dag_cannot_run
 from include.operators.alerts import announce
@@ -48,6 +49,7 @@ def watch_backups(task: BackupTask) -> int:
     """
     # Wrong settings are what keeps critical_backup from being imported: somebody has to say so.
     settings = load_usable_settings()
+    _send_kept_alerts(settings)
     now = utc_now()
     store = task.context["asset_state_store"]
     memory = read_memory(store.get(MEMORY_KEY), now=now)
@@ -65,6 +67,14 @@ def watch_backups(task: BackupTask) -> int:
     store.set(MEMORY_KEY, memory.model_dump(mode="json"))
     log.info("open incidents: %s", ", ".join(i.title for i in memory.incidents.values()) or "none")
     return len(alerts)
+
+
+def _send_kept_alerts(settings: Settings) -> None:
+    """Send what could not be sent when it happened; what still cannot waits for the next look."""
+    for path, notice in read_unsent(settings.backup_dir):
+        announce(settings, notice)
+        path.unlink(missing_ok=True)
+        log.warning("sent late: %s", notice.title)
 
 
 def dag_url() -> str | None:

@@ -13,14 +13,17 @@ import pytest
 from airflow.cli.cli_parser import get_parser
 from airflow.models.dag import DagModel
 from airflow.models.dagrun import DagRun
+from airflow.sdk.api.datamodels._generated import DagRunType
 from airflow.utils.session import create_session
 
 from include.backup.manifest import read_sidecar, sidecar_path
 from include.backup.status import LAST_SUCCESS_FILE
+from include.operators.alerts import alert_run_failure
 from include.operators.backup import WATCH_MEMORY
 from include.operators.dag_import import import_error
 from tests.dags.test_critical_backup import Mail, read_mail
 from tests.fix_airflow import DAGS_FOLDER, LocalAirflow, Site
+from tests.operators.test_task import make_context
 
 UTC = timezone.utc
 DAY = timedelta(days=1)
@@ -289,3 +292,14 @@ def test_import_error_of_a_sound_file_is_none_without_a_metadata_database(
     monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "airflow-db-not-allowed:///")
     assert import_error(CRITICAL, "critical_backup") is None
     assert "is not there" in str(import_error(tmp_path / "critical_backup.py", "critical_backup"))
+
+
+def test_alert_that_could_not_be_sent_is_sent_by_the_next_look(watch: Watch, airflow: LocalAirflow) -> None:
+    """While the mail server was down; once, with its own words."""
+    watch.site.mailbox.stop()
+    context: Any = make_context(DagRunType.SCHEDULED, logical_date=datetime.now(UTC))
+    alert_run_failure(context | {"dag": airflow.load_dag(), "reason": "timed_out"})
+    watch.site.mailbox.start()
+    subjects = [mail.subject for mail in watch.look()]
+    assert subjects.count("critical_backup FAILED: timed out") == 1
+    assert "critical_backup FAILED: timed out" not in [mail.subject for mail in watch.look()]
