@@ -73,7 +73,7 @@ def build_message(letter: Letter, *, sender: str, recipients: Sequence[str], edi
     sidecar = letter.sidecar
     warnings = (*letter.warnings, *sidecar.warnings)
     name = f"{letter.archive.name.removesuffix('.tar.gz')}.{sidecar.archive_sha256[:16]}{edition}"
-    picture_id = f"sizes.{name}@{domain_of(sender)}"
+    picture_id = f"sizes-{sidecar.archive_sha256[:16]}@{domain_of(sender)}"
     values = {
         "sidecar": sidecar,
         "letter": letter,
