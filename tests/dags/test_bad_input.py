@@ -484,6 +484,6 @@ def test_wrong_port_does_not_give_away_the_password_beside_it(
 def import_error(airflow: LocalAirflow) -> str:
     """Return the last line of the DAGs' import errors, where Python puts the message: the same for each."""
     bag = airflow.parse()
-    assert not bag.dags
+    assert set(bag.dags) == {"backup_watch"}  # it reads no setting when it is parsed: somebody has to tell
     (line,) = {error.strip().splitlines()[-1] for error in bag.import_errors.values()}
     return line
