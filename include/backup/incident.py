@@ -12,6 +12,7 @@ from include.backup.manifest import Record
 from include.backup.notice import Notice
 
 INCIDENT_FILE = ".open_incident.json"
+ALERTED_FILE = ".alerted_run_of_{dag_id}"
 
 
 class Incident(Record):
@@ -39,6 +40,23 @@ def read_incident(backup_dir: Path) -> Incident | None:
 def close_incident(backup_dir: Path) -> None:
     """Forget the open incident."""
     (backup_dir / INCIDENT_FILE).unlink(missing_ok=True)
+
+
+def mark_alerted(backup_dir: Path, dag_id: str, run_id: str) -> None:
+    """Remember that a task of this run has told why it failed, so that the run's own alert need not."""
+    write_atomically(backup_dir / ALERTED_FILE.format(dag_id=dag_id), run_id.encode())
+
+
+def take_alerted(backup_dir: Path, dag_id: str, run_id: str) -> bool:
+    """Return whether a task of this run has told why it failed, and forget it: the run may be cleared and fail anew."""
+    file = backup_dir / ALERTED_FILE.format(dag_id=dag_id)
+    try:
+        if file.read_text() != run_id:
+            return False
+        file.unlink()
+    except OSError:
+        return False
+    return True
 
 
 def over_notice(incident: Incident, archive: str, *, since_text: str, url: str | None) -> Notice:

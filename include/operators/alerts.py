@@ -41,8 +41,9 @@ def alert_failure(context: Context) -> None:
     """
     Mail every administrator why a task has failed for good. An `on_failure_callback`; never raises.
 
-    Airflow calls it in the worker, or in the dag-processor if the task's process was killed. The dead-man's switch is
-    told as well, and BACKUP_LOG_FILE of what no task could write there: that it was killed, or that this alert failed.
+    Airflow calls it in the worker, or in the dag-processor if the worker was lost; if only the task's process was
+    killed, alert_run_failure does. The dead-man's switch is told as well, and BACKUP_LOG_FILE of what no task could
+    write there: that it was killed, or that this alert failed.
     """
     # Whoever only parses the DAG does not need the core.
     from include.operators.error_log import record_error  # noqa: PLC0415
@@ -74,23 +75,51 @@ def _mail_failure(context: Context) -> None:
         text=str(context.get("exception") or NO_REASON)[:MAX_REASON_CHARACTERS],
         facts=(
             ("Run", ti.run_id),
-            ("Try", f"{ti.try_number} of {ti.max_tries + 1}"),
+            ("Try", f"{ti.try_number} of {max(ti.try_number, ti.max_tries + 1)}"),
             ("Log", getattr(ti, "log_url", "") or "in Airflow"),
         ),
         next_steps=NEXT_STEPS.get(ti.dag_id, BACKUP_STEPS),
         url=getattr(ti, "log_url", None),
     )
+    if "reason" not in context:  # a task's own alert; the run's callback comes after it, and asks
+        _mark_alerted(ti.dag_id, ti.run_id)
+
+
+def _mark_alerted(dag_id: str, run_id: str) -> None:
+    from include.backup.incident import mark_alerted  # noqa: PLC0415
+    from include.backup.settings import load_usable_settings  # noqa: PLC0415
+
+    try:
+        mark_alerted(load_usable_settings().backup_dir, dag_id, run_id)
+    except OSError as error:
+        log.warning("the run will be mailed as well, for this could not be noted: %s", error)
+
+
+def _task_has_told(context: Context) -> bool:
+    from include.backup.incident import take_alerted  # noqa: PLC0415
+    from include.backup.settings import load_usable_settings  # noqa: PLC0415
+
+    ti = context["ti"]
+    return take_alerted(load_usable_settings().backup_dir, ti.dag_id, ti.run_id)
 
 
 def alert_run_failure(context: Context) -> None:
     """
     Mail every administrator why a run has failed, unless a task of it has done so. The DAG's `on_failure_callback`.
 
-    Airflow calls it in the dag-processor; never raises. A run that took too long has no failed task: what was running
-    or waiting was skipped.
+    Airflow calls it in the dag-processor; never raises. For a task whose process was killed nobody else calls
+    anything: its supervisor lives, and reports the state alone. A run that took too long has no failed task: what was
+    running or waiting was skipped.
     """
     reason = context.get("reason")
     if reason == "task_failure":
+        try:
+            told = "ti" not in context or _task_has_told(context)
+        except Exception:
+            log.exception("whether a task has told why it failed is not known")
+            told = False
+        if not told:
+            alert_failure(context)
         return
     # Whoever only parses the DAG does not need the core.
     from include.operators.error_log import record_error  # noqa: PLC0415

@@ -1,0 +1,123 @@
+"""A real Airflow for tests, started as `make demo` starts it, and what its administrators were mailed."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from email import policy
+from email.message import EmailMessage
+from email.parser import BytesParser
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import psycopg
+
+from include.demo.airflow_api import AirflowApi
+from include.demo.airflow_processes import STOP_SECONDS
+from include.demo.databases import SAMPLE_DATABASE
+from include.demo.embedded_postgres import EmbeddedPostgres
+from include.demo.folder import DemoFolder
+from include.demo.progress import Progress
+from include.demo.servers import Servers, Wishes, start_servers
+
+T = TypeVar("T")
+
+POLL_SECONDS = 0.3
+
+
+@dataclass(frozen=True)
+class Mail:
+    """One message that was received."""
+
+    subject: str
+    text: str
+    recipients: str
+
+
+@dataclass(frozen=True)
+class RunningAirflow:
+    """All of the demo's servers, in a folder of their own."""
+
+    folder: DemoFolder
+    servers: Servers
+    database: str = field(repr=False)
+
+    @property
+    def api(self) -> AirflowApi:
+        """Airflow's REST API."""
+        return self.servers.api
+
+    def task(self, dag_id: str, run_id: str, task_id: str) -> dict[str, Any]:
+        """Return the task as the REST API shows it: `state`, `pid`, `try_number` and more."""
+        path = f"/api/v2/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}"
+        return cast("dict[str, Any]", self.api.request("GET", path).json())
+
+    def mails(self, subject: str) -> list[Mail]:
+        """Return the mails whose subject has this text, oldest first."""
+        parser = BytesParser(policy=policy.default)
+        found = []
+        for file in sorted(self.folder.mailbox.glob("*.eml")):
+            message: EmailMessage = parser.parsebytes(file.read_bytes())
+            body = message.get_body(("plain",))
+            text = body.get_content() if body else ""
+            found.append(Mail(str(message["Subject"]), text, str(message["X-Envelope-To"])))
+        return [mail for mail in found if subject in mail.subject]
+
+    def wait_for(self, look: Callable[[], T | None], what: str, *, seconds: float) -> T:
+        """Return what `look` finds; fail if it finds nothing in time, or one of the servers has died."""
+        end = time.monotonic() + seconds
+        while not (found := look()):
+            self.servers.airflow.check()
+            subjects = [mail.subject for mail in self.mails("")]
+            assert time.monotonic() < end, f"no {what} after {seconds:.0f} s; mails: {subjects}; see {self.folder.logs}"
+            time.sleep(POLL_SECONDS)
+        return found
+
+    def wait_for_mail(self, subject: str, *, seconds: float) -> Mail:
+        """Return the one mail with this subject."""
+        (mail,) = self.wait_for(lambda: self.mails(subject), f"mail '{subject}'", seconds=seconds)
+        return mail
+
+    def restart(self, dag_id: str, settings: Mapping[str, str]) -> None:
+        """Go on with other settings of the backup; return when the DAG's file has been read with them, or refused."""
+        airflow = self.servers.airflow
+        airflow.environment = {**airflow.environment, **settings}
+        names = ("scheduler", "dag-processor")
+        stopped = [program for program in airflow.programs if program.name in names]
+        for program in stopped:
+            program.request_stop(signal.SIGTERM)
+        for program in stopped:
+            program.wait_or_kill(STOP_SECONDS)
+            airflow.programs.remove(program)
+        begin = datetime.now(timezone.utc)
+        airflow.start(*names)
+
+        def has_been_read() -> bool:
+            parsed_at = self.api.parsed_at(dag_id)
+            return bool(parsed_at and parsed_at >= begin) or bool(self.api.import_error(dag_id, begin))
+
+        self.wait_for(has_been_read, f"{dag_id} with {settings}", seconds=90)
+
+    @contextmanager
+    def locked(self, table: str) -> Iterator[None]:
+        """Let nobody else read a table of the sample database."""
+        with psycopg.connect(self.database) as session:
+            session.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE".encode())
+            yield
+            session.rollback()
+
+
+@contextmanager
+def start_airflow(path: Path, environment: Mapping[str, str]) -> Iterator[RunningAirflow]:
+    """Start everything with these settings of the backup; stop everything at the end."""
+    folder = DemoFolder(path)
+    wishes = Wishes.from_environment({**environment, "SCALE": "0.1"})
+    with folder.hold(), ExitStack() as stack:
+        servers = start_servers(stack, folder, Progress(), wishes)
+        stack.callback(servers.api.client.close)
+        postgres = EmbeddedPostgres(folder.postgres, port=wishes.postgres_port)
+        yield RunningAirflow(folder, servers, postgres.conninfo(SAMPLE_DATABASE))
