@@ -105,13 +105,14 @@ class CaseBuilder:
 
     def _user_types(self) -> None:
         """An enum, a domain, a composite type, a range type, and arrays of the first three."""
-        enum, domain, composite, span = (self.object_name().sql for _ in range(4))
+        enum, domain, composite, span, many = (self.object_name().sql for _ in range(5))
         labels = [*dict.fromkeys(self.draw(st.lists(names(line_breaks=True), max_size=2))), "last ,\"' one"]
         self.statements += [
             f"CREATE TYPE {enum} AS ENUM ({', '.join(map(quote_literal, labels))})",
             f"CREATE DOMAIN {domain} AS text DEFAULT 'x' CONSTRAINT {quote(self.new_name())} CHECK (VALUE <> 'never')",
             f"CREATE TYPE {composite} AS (a integer, b {enum}, {quote(self.new_name())} text)",
-            f'CREATE TYPE {span} AS RANGE (subtype = text, collation = "C")',
+            # A name of its own: the one that PostgreSQL makes of a long name may end inside a character.
+            f'CREATE TYPE {span} AS RANGE (subtype = text, collation = "C", multirange_type_name = {many})',
         ]
         self.types |= {
             enum: st.sampled_from(labels),

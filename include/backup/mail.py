@@ -13,6 +13,7 @@ from email.utils import formatdate, make_msgid
 from typing import NamedTuple
 
 from include.backup.errors import BackupError, DeliveryError, MailTooLargeError, TemporaryError, UnansweredError
+from include.backup.masking import mask
 from include.backup.outgoing import Outgoing
 from include.backup.templates import render, size_text
 
@@ -172,4 +173,4 @@ def explain(error: Exception) -> BackupError:
 
 def _answer(code: int, words: bytes | str) -> Answer:
     text = words.decode(errors="replace") if isinstance(words, bytes) else words
-    return Answer(code, f"{code} {' '.join(text.split())}")
+    return Answer(code, mask(f"{code} {' '.join(text.split())}"))  # some servers repeat what they were sent
