@@ -32,7 +32,7 @@ from airflow.sdk import DAG, Param, chain
 from include.backup.manifest import archive_names
 from include.backup.names import restored_name
 from include.backup.settings import load_settings
-from include.operators.alerts import alert_failure
+from include.operators.alerts import alert_failure, alert_run_failure, told_in_airflow
 from include.operators.backup import RestoreOperator
 from include.operators.connection_variables import DATABASE_CONNECTION, DRILL_CONNECTION, DRILL_VARIABLE
 
@@ -46,6 +46,7 @@ with DAG(
     description="Restores an archive into a new database, after somebody has approved",
     schedule=None,
     catchup=False,
+    on_failure_callback=alert_run_failure,
     tags=["backup"],
     doc_md=__doc__,
     params={
@@ -86,6 +87,7 @@ with DAG(
     chain(
         RestoreOperator(
             task_id="check_restore",
+            on_failure_callback=told_in_airflow,
             doc_md="Reads the whole archive, looks at the target, changes nothing. Everything that would be refused "
             "is refused here.",
         ),
@@ -105,6 +107,7 @@ with DAG(
         RestoreOperator(
             task_id="mail_restored",
             retries=3,
+            on_failure_callback=alert_failure,
             retry_delay=timedelta(seconds=settings.backup_retry_delay_seconds),
             doc_md="Mails every administrator what came back, and the next steps.",
         ),

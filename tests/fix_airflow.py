@@ -296,6 +296,17 @@ class LocalAirflow:
         assert isinstance(dag_run, DagRun)
         return dag_run
 
+    def end_of_run(self, run_id: str, reason: str) -> Any:
+        """Return what the dag-processor gives to the DAG's own callback when a run has failed."""
+        from airflow.models.taskinstance import TaskInstance
+        from airflow.utils.session import create_session
+
+        with create_session() as session:
+            dag_run = self._dag_run(run_id, session)
+            failed = session.query(TaskInstance).filter_by(dag_id=self.dag_id, run_id=run_id, state="failed").first()
+            session.expunge_all()
+        return {"dag_run": dag_run, "ti": failed, "dag": self.parse().dags[self.dag_id], "reason": reason}
+
     @staticmethod
     def stored_texts(run_id: str) -> dict[str, str]:
         """Return the XComs, the rendered templates and the conf of a run, as text."""

@@ -95,6 +95,11 @@ def _mark_alerted(dag_id: str, run_id: str) -> None:
         log.warning("the run will be mailed as well, for this could not be noted: %s", error)
 
 
+def told_in_airflow(context: Context) -> None:
+    """Send nothing, nor let the run's alert: whoever has started this step sees it fail. An `on_failure_callback`."""
+    _mark_alerted(context["ti"].dag_id, context["ti"].run_id)
+
+
 def _task_has_told(context: Context) -> bool:
     from include.backup.incident import take_alerted  # noqa: PLC0415
     from include.backup.settings import load_usable_settings  # noqa: PLC0415

@@ -140,3 +140,17 @@ def test_incident_is_told_once_when_it_is_over(airflow: LocalAirflow, site: Site
     body = mails[1].get_body(("plain",))
     assert body is not None
     assert "It is over: critical_backup FAILED: timed out." in body.get_content()
+
+
+def test_task_that_has_told_is_not_told_again_by_its_run(
+    airflow: LocalAirflow, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One mail for a task that failed; without its word (its process was killed) the run speaks for it."""
+    monkeypatch.setenv("BACKUP_SCOPE_FILE", "/no/such/scope.yaml")
+    run_id = airflow.trigger()
+    assert airflow.run(run_id).state == "failed"
+    end = airflow.end_of_run(run_id, "task_failure")
+    for mails in (1, 2):
+        alert_run_failure(end)
+        subjects = [email.message_from_bytes(m.read_bytes())["Subject"] for m in site.mailbox.messages()]
+        assert subjects == ["critical_backup FAILED in check_prerequisites"] * mails

@@ -16,6 +16,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from include.backup.restore_target import SERVERS_OWN
 from include.demo.embedded_postgres import EmbeddedPostgres
+from include.operators.alerts import alert_run_failure
 from tests.fix_airflow import LocalAirflow, RunResult, Site
 
 RESTORED = "nightly_sample_back"
@@ -193,6 +194,17 @@ def test_database_with_rows_is_refused(restore: LocalAirflow, postgres_18: Embed
     with psycopg.connect(postgres_18.create_database(RESTORED), autocommit=True) as session:
         session.execute("CREATE TABLE live (id int)")
     assert "a backup is never loaded over live rows" in refused(restore)
+
+
+def test_refused_order_is_mailed_to_nobody_but_a_killed_restore_is(restore: LocalAirflow, backed_up: Site) -> None:
+    """Whoever has filled in the form sees the refusal; a process that was killed can tell nobody itself."""
+    run_id = ask(restore, confirm="other")
+    restore.run(run_id)
+    end = restore.end_of_run(run_id, "task_failure")
+    alert_run_failure(end)
+    assert mails(backed_up) == []
+    alert_run_failure(end)  # as if the step had left no word
+    assert [mail["Subject"] for mail in mails(backed_up)] == ["restore_backup FAILED in check_restore"]
 
 
 def test_unknown_connection_and_table_are_told(restore: LocalAirflow) -> None:
