@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import psycopg
+
 from include.backup.database import MAINTENANCE_DATABASE, Database
 from include.backup.errors import BackupError, RestoreError
 
@@ -55,7 +57,7 @@ def _is_same(target: Database, source: Database) -> bool:
         return False
     try:
         return _system_identifier(target) == _system_identifier(source)
-    except BackupError:  # the source is down: that may be why somebody restores
+    except (BackupError, psycopg.Error):  # the source is down (why somebody restores), or its function is revoked
         return (target.host, target.port) == (source.host, source.port)
 
 
