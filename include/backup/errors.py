@@ -49,3 +49,7 @@ class LinkError(BackupError):
 
 class RestoreError(BackupError):
     """An archive could not be restored, may not be restored there, or is not the same afterwards."""
+
+
+class UnknownArchiveError(BackupError):
+    """No archive of that name is there."""
