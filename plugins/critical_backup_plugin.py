@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+from typing import Any
+
 from airflow.plugins_manager import AirflowPlugin
 
 from include.operators.deadline import BackupDue
 
 
 class CriticalBackupPlugin(AirflowPlugin):
-    """The reference of the deadline, which the scheduler has to find again by its name."""
+    """The reference of the deadline, which the scheduler finds by its name; the backups' page and its app."""
 
     name = "critical_backup"
     deadline_references = [BackupDue]  # noqa: RUF012 - as the base class declares it
+    external_views = [  # noqa: RUF012
+        {
+            "name": "Backups",
+            "href": "/backup/",
+            "destination": "nav",
+            "nav_top_level": True,
+            "url_route": "backups",
+            "icon": "/backup/static/backup.svg",
+            "icon_dark_mode": "/backup/static/backup_dark.svg",
+        }
+    ]
+
+    @cached_property
+    def fastapi_apps(self) -> list[Any]:  # type: ignore[override]
+        """The app under /backup, made when the api-server asks for it: workers must not import FastAPI."""
+        from include.web.app import PREFIX, create_app  # noqa: PLC0415
+
+        return [{"app": create_app(), "url_prefix": PREFIX, "name": "Critical Backup"}]

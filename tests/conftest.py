@@ -11,10 +11,16 @@ import pytest
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
 
-pytest_plugins = ["tests.fix_airflow", "tests.fix_postgres", "tests.fix_mailbox", "tests.fix_pipeline"]
+pytest_plugins = [
+    "tests.fix_airflow",
+    "tests.fix_postgres",
+    "tests.fix_mailbox",
+    "tests.fix_pipeline",
+    "tests.fix_api_server",
+]
 
 TESTS = Path(__file__).parent
-REAL_SERVERS = {"postgres", "postgres_16", "postgres_18", "mailbox"}
+REAL_SERVERS = {"postgres", "postgres_16", "postgres_18", "mailbox", "api_server"}
 KINDS = ("unit", "integration", "DAG", "specification", "end-to-end")
 KIND = "kind of test"
 

@@ -1,0 +1,47 @@
+"""How an error is said: JSON to a program, a page in plain words to a person, the login to whoever can log in."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from pathlib import Path
+from urllib.parse import quote
+
+from airflow.api_fastapi.app import get_auth_manager
+from fastapi import HTTPException, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+FOLDER = Path(__file__).resolve().parent / "templates"
+
+_pages = Environment(loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined)
+
+
+def wants_page(request: Request) -> bool:
+    """Whether a browser's person asks, not a program."""
+    return "text/html" in request.headers.get("accept", "")
+
+
+def refuse(request: Request, error: Exception) -> Response:
+    """Return the answer for an HTTPException of a route."""
+    if not isinstance(error, StarletteHTTPException):
+        raise error
+    if not wants_page(request):
+        return JSONResponse({"detail": error.detail}, error.status_code, error.headers)
+    if error.status_code == HTTPStatus.UNAUTHORIZED:
+        return RedirectResponse(get_auth_manager().get_url_login(next_url=_own_address(request)))
+    title = HTTPStatus(error.status_code).phrase
+    home = request.scope.get("root_path", "") + "/"
+    page = _pages.get_template("refusal.html.j2").render(title=title, detail=error.detail, home=home)
+    return HTMLResponse(page, error.status_code, error.headers)
+
+
+def _own_address(request: Request) -> str:
+    """Return path and query of the request, without a host: that is what the client says, and could be anybody's."""
+    query = request.scope["query_string"].decode("latin-1")
+    return quote(request.scope["path"]) + (f"?{query}" if query else "")
+
+
+def unavailable(reason: str) -> HTTPException:
+    """Return the error for a server whose settings or folder are wrong: 503, with the reason."""
+    return HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, reason)
