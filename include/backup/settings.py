@@ -159,6 +159,7 @@ class Settings(SourceSettings, MetricsSettings):
     backup_max_size_mb: Positive = 100
     backup_attachment_max_mb: Annotated[int, Field(ge=0)] = 25
     backup_link_base_url: Annotated[str, AfterValidator(_link_base)] | None = None
+    backup_link_days: Days = 7
 
     backup_retention_days: Days = 30
     backup_retention_min_keep: Positive = 7

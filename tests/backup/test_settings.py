@@ -38,6 +38,7 @@ DEFAULTS = {
     "backup_max_size_mb": 100,
     "backup_attachment_max_mb": 25,
     "backup_link_base_url": None,
+    "backup_link_days": 7,
     "backup_retention_days": 30,
     "backup_retention_min_keep": 7,
     "backup_max_age_hours": 25,
