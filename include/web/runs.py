@@ -18,7 +18,7 @@ from include.backup.run_outcome import RunOutcome, RunState
 DAG_ID = "critical_backup"
 IN_PROGRESS = ("queued", "running")
 # A task that waits for its next try, or for a slot, is still the one that the run is at.
-AT_WORK = ("running", "restarting", "queued", "scheduled", "up_for_retry", "up_for_reschedule", "deferred")
+AT_WORK = ("running", "restarting", "deferred", "up_for_reschedule", "up_for_retry", "queued", "scheduled")
 
 
 def read_facts(session: Session, *, now: datetime, dag_id: str = DAG_ID) -> AirflowFacts:

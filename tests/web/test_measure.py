@@ -130,7 +130,7 @@ def test_backups_that_stopped_long_ago_are_still_measured(publish: Publish) -> N
     """The health check stops at the first reason; size, rows and drill of the last archive are known nevertheless."""
     archive = night(publish, 50)
     figures = {"seconds": 1.0, "tables": 1, "rows": 1, "server_version": "18.0", "error": "rows differ"}
-    write_drill(archive, DrillRecord(drilled_at=NOW - 50 * DAY, passed=False, **figures))  # type: ignore[arg-type]
+    write_drill(archive, DrillRecord(drilled_at=NOW - 50 * DAY, passed=False, **figures))
     values = look()
     assert values["healthy"] == 0
     assert values["age_seconds"] == 50 * 86400 + 3 * 3600
