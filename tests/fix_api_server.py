@@ -25,7 +25,7 @@ from tests.fix_archives import publish_archive
 
 PutArchive = Callable[..., Path]
 
-READY_SECONDS = 120.0
+READY_SECONDS = 300.0
 STOP_SECONDS = 10.0
 METRICS_TOKEN = "the-token-of-the-metrics-0123456789"
 

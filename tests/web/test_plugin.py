@@ -52,6 +52,19 @@ def test_navigation_has_the_backups(api_server: ApiServer) -> None:
     assert plugin["fastapi_apps"][0]["url_prefix"] == "/backup"
 
 
+def test_navigation_follows_the_path_that_airflow_is_reached_at() -> None:
+    """Behind a proxy that serves Airflow below a path, the page is below it, too."""
+    script = "from airflow.sdk import plugins_manager as p; print(p._get_plugins()[0][0].external_views[0]['href'])"
+    result = subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ | {"PYTHONPATH": os.fspath(REPOSITORY), "AIRFLOW__API__BASE_URL": "https://x.example/air/flow"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout.splitlines()[-1] == "/air/flow/backup/"
+
+
 def test_static_files_are_those_of_the_folder_alone(api_server: ApiServer) -> None:
     """No listing, and no way out of it."""
     for path in ("", "/", "/../app.py", "/%2e%2e/app.py", "/..%2fapp.py", "/.", "//etc/passwd"):
