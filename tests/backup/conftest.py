@@ -13,6 +13,7 @@ import pytest
 from hypothesis import settings
 
 from include.backup.archive import compress_archive
+from include.backup.archive_name import archive_name
 from include.backup.gzip_part import GzipPart, PartRecord
 from include.backup.letter import Choice, Letter
 from include.backup.manifest import (
@@ -23,7 +24,6 @@ from include.backup.manifest import (
     Sidecar,
     TableRecord,
     WindowRecord,
-    archive_name,
 )
 
 # A slow machine is no failure.

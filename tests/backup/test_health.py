@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from include.backup import health, manifest, status
+from include.backup import archive_name, health, status
 from include.backup.drill_record import DrillRecord, write_drill
 from include.backup.health import Limits, age_hours, check_health, odd_figures, read_limits
 from include.backup.settings import BYTES_PER_MB, Settings
@@ -49,7 +49,7 @@ def publish(folder: Path, sidecar: MakeSidecar) -> Publish:
         archive = folder / name
         with archive.open("wb") as file:
             file.truncate(size)
-        manifest.sidecar_path(archive).write_text(made.model_dump_json(by_alias=True))
+        archive_name.sidecar_path(archive).write_text(made.model_dump_json(by_alias=True))
         if succeeded:
             update_status(made, folder)
         return archive
@@ -190,7 +190,7 @@ def test_archive_that_is_gone_or_not_of_its_size_is_named(folder: Path, publish:
 )
 def test_manifest_that_cannot_be_read_is_named(folder: Path, publish: Publish, content: str, piece: str) -> None:
     """Its name and what is wrong with it."""
-    path = manifest.sidecar_path(publish())
+    path = archive_name.sidecar_path(publish())
     path.write_text(content)
     assert str(path) in reason(folder)
     assert piece in reason(folder)
@@ -273,7 +273,7 @@ def test_defaults_and_names_are_those_of_the_package() -> None:
     ):
         assert Settings.model_fields[field].default == seen
     assert (health.LAST_SUCCESS_FILE, health.LAST_SIZE_FILE) == (status.LAST_SUCCESS_FILE, status.LAST_SIZE_FILE)
-    assert manifest.ARCHIVE_NAME.pattern == f"^{health.ARCHIVE_NAME.pattern}$"
+    assert archive_name.ARCHIVE_NAME.pattern == f"^{health.ARCHIVE_NAME.pattern}$"
 
 
 @pytest.mark.parametrize("shell", [[], *SHELLS])

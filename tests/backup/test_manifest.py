@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import ValidationError
 
+from include.backup.archive_name import sidecar_path
 from include.backup.errors import BackupError, MissingStepError, VerificationError
 from include.backup.manifest import (
     FileRecord,
@@ -22,7 +23,6 @@ from include.backup.manifest import (
     read_sidecar,
     readable_archives,
     save_step,
-    sidecar_path,
 )
 
 if TYPE_CHECKING:

@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.backup.delivery_record import delivery_path
-from include.backup.drill_record import drill_path
-from include.backup.manifest import Sidecar, archive_name, sidecar_path
+from include.backup.archive_name import archive_name, delivery_path, drill_path, sidecar_path
+from include.backup.manifest import Sidecar
 from include.backup.retention import ExpiryPlan, RetentionPolicy, expire_archives, plan_expiry
 
 if TYPE_CHECKING:
