@@ -81,7 +81,7 @@ def build_message(letter: Letter, *, sender: str, recipients: Sequence[str], edi
         "letter": letter,
         "warnings": warnings,
         "picture_id": picture_id,
-        "in_clear": secrets_in_clear(sidecar),
+        "in_clear": secrets_in_clear(sidecar.archive, sidecar.files),
     }
     message = new_message(
         "backup_mail", values, subject=_subject(letter, warnings), sender=sender, recipients=recipients

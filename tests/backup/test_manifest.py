@@ -26,7 +26,8 @@ from include.backup.manifest import (
 )
 
 if TYPE_CHECKING:
-    from tests.backup.conftest import BuiltArchive, MakeSidecar, MakeTable
+    from tests.backup.conftest import BuiltArchive
+    from tests.fix_archives import MakeSidecar, MakeTable
 
 NAME = "critical_backup_20261120_020004.tar.gz"
 
@@ -56,7 +57,7 @@ def test_sidecar_names_are_those_of_the_data_model(sidecar: MakeSidecar, table: 
     values = sidecar(tables=(table("a", "a.csv", ("x",), windowed=True),)).model_dump(mode="json", by_alias=True)
     assert list(values) == [
         "format_version", "archive", "run", "snapshot_at", "cut_off", "server", "clients", "configuration_dir",
-        "tables", "files", "sequences", "left_out", "warnings", "archive_bytes", "archive_sha256",
+        "tables", "files", "sequences", "left_out", "warnings", "archive_bytes", "archive_sha256", "encryption",
     ]  # fmt: skip
     assert list(values["run"]) == ["run_id", "kind", "stands_for", "reason"]
     assert list(values["server"]) == [
