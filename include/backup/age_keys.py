@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 import pyrage
 
+from include.backup.archive_name import is_encrypted
 from include.backup.errors import PrerequisiteError
 
 # The library's classes have no base in common, and it ships no types.
@@ -82,6 +83,11 @@ def read_identities(path: Path | None) -> tuple[Identity, ...]:
             f"{what} has mode {stat.S_IMODE(mode):04o}, so others may read the private key; expected 0600 (chmod 600)"
         )
     return tuple(_identities(content, what))
+
+
+def identities_for(archive: str, path: Path | None) -> tuple[Identity, ...]:
+    """Return the private keys for an archive of that name: the file is no matter of one that is not encrypted."""
+    return read_identities(path) if is_encrypted(archive) else ()
 
 
 def _identities(content: bytes, what: str) -> Iterable[Identity]:

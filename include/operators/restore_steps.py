@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from airflow.sdk.exceptions import AirflowSkipException
 
-from include.backup.age_keys import Identity, read_identities
+from include.backup.age_keys import Identity, identities_for
 from include.backup.age_stream import opened
 from include.backup.archive_name import is_encrypted, stem
 from include.backup.clients import find_clients
@@ -35,7 +35,6 @@ def drill_archive(task: BackupTask) -> float:
     """Prove the newest archive, or the one that was asked for, by restoring it; return the seconds it took."""
     settings = task.settings
     archive = _chosen_archive(task)
-    identities = _identities(task, archive)
     server = drill_database()
     if not may_create_databases(server):
         raise AirflowSkipException(
@@ -45,6 +44,8 @@ def drill_archive(task: BackupTask) -> float:
     last = last_passed(settings.backup_dir)
     if not task.is_manual and not is_due(settings.backup_drill, last, now=utc_now()):
         raise AirflowSkipException(f"BACKUP_DRILL={settings.backup_drill}: the last drill passed on {last:%Y-%m-%d}")
+
+    identities = _identities(task, archive)
 
     def can_be_cancelled(cancel: Callable[[], None]) -> None:
         task.cancel = cancel
@@ -56,7 +57,7 @@ def _identities(task: BackupTask, archive: Path) -> Sequence[Identity]:
     """Return the keys that open the archive; none for one that is not encrypted. No key at all skips the drill."""
     if not is_encrypted(archive.name):
         return ()
-    identities = read_identities(task.settings.backup_age_identity_file)
+    identities = identities_for(archive.name, task.settings.backup_age_identity_file)
     if not identities:
         raise AirflowSkipException(
             f"{archive.name} is encrypted and BACKUP_AGE_IDENTITY_FILE is not set: it is not proven by a restore, "
@@ -165,7 +166,7 @@ def _restore(task: BackupTask, order: RestoreOrder) -> Iterator[Restore]:
     with order.target.connect_for_maintenance() as session:
         clients = find_clients(session.info.server_version // 10000)
     with tempfile.TemporaryDirectory(dir=_workspaces(task), prefix="restore-") as folder:
-        identities = read_identities(task.settings.backup_age_identity_file)
+        identities = identities_for(order.archive.name, task.settings.backup_age_identity_file)
         restore = Restore(order.archive, order.target, clients, Path(folder), identities=identities)
         task.cancel = restore.cancel
         yield restore

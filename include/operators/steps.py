@@ -24,7 +24,7 @@ from include.backup import (
     summary,
     verify,
 )
-from include.backup.age_keys import read_identities
+from include.backup.age_keys import identities_for
 from include.backup.anomaly import odd_sizes
 from include.backup.archive_name import forms
 from include.backup.catalog import Catalog
@@ -197,7 +197,7 @@ def _verify_published(task: BackupTask) -> str:
         if not any(path.exists() for path in forms(task.backup_dir / expected)):
             raise MissingStepError(f"{workspace} holds no compressed archive: clear compress_archive as well")
     archive, sidecar = task.published_archive()
-    rows = verify_published(archive, sidecar, read_identities(task.settings.backup_age_identity_file))
+    rows = verify_published(archive, sidecar, identities_for(archive.name, task.settings.backup_age_identity_file))
     if rows is None:
         log.info("%s has its SHA-256 and all encrypted chunks; BACKUP_AGE_IDENTITY_FILE is not set", archive.name)
     else:
