@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from include.backup.archive_name import sidecar_path
 from include.backup.drill_record import DrillRecord, write_drill
-from include.backup.manifest import RunRecord, read_sidecar, sidecar_path
+from include.backup.manifest import RunRecord, read_sidecar
 from include.backup.settings import BYTES_PER_MB, SECRET_VARIABLES
 from tests.fix_airflow import LocalAirflow
 from tests.fix_api_server import ApiServer

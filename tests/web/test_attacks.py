@@ -8,8 +8,8 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
+from include.backup.archive_name import sidecar_path
 from include.backup.link import KEY_FILE, signed_link
-from include.backup.manifest import sidecar_path
 from tests.fix_api_server import ApiServer, PutArchive
 from tests.fix_archives import NOW, publish_archive
 

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from include.backup.archive_name import sidecar_path
 from include.backup.link import KEY_FILE, signed_link
-from include.backup.manifest import sidecar_path
 from include.backup.settings import BYTES_PER_MB
 from tests.fix_airflow import LocalAirflow, Site
 from tests.fix_api_server import ApiServer, PutArchive
