@@ -50,14 +50,15 @@ def test_health_with_a_wrong_setting_is_bad(airflow: LocalAirflow, monkeypatch: 
 
 def test_status_says_whether_we_are_safe(api_server: ApiServer) -> None:
     """The verdict of the core, its figures, and the nights."""
-    assert api_server.get("/backup/status", "viewer").json()["state"] == "new"
+    status = api_server.get("/backup/status", "viewer").json()
+    assert (status["state"] in ("new", "unsafe"), status["archives"], status["age_hours"]) == (True, 0, None)
     archive = publish_archive(api_server.backup_dir, hours_old=3, size=BYTES_PER_MB)
     write_drill(
         archive,
         DrillRecord(drilled_at=NOW, passed=True, seconds=6.6, tables=1, rows=1, server_version="18", error=""),
     )
     status = api_server.get("/backup/status", "viewer").json()
-    assert status["sentence"].startswith("Last backup 3 h ago, verified and restored in 7 s; next at ")
+    assert status["sentence"].startswith("Last backup 3 h ago, verified and restored in 7 s; ")
     assert status["archives"] == 1
     assert 3 <= status["age_hours"] < 4
     assert status["free_bytes"] > 0
