@@ -13,10 +13,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from statistics import median
 
+from include.backup.archive_name import archive_name
 from include.backup.delivery import Order, deliver
 from include.backup.delivery_result import not_reached
 from include.backup.letter import Choice, Letter
-from include.backup.manifest import RunRecord, ServerRecord, Sidecar, archive_name
+from include.backup.manifest import RunRecord, ServerRecord, Sidecar
 from include.demo.mailbox import Mailbox
 
 MB = 1024 * 1024

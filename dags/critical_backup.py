@@ -14,7 +14,7 @@ in BACKUP_DIR, and every administrator gets it, or a link to it, by mail.
 | send the mail to who lacks it | **Clear** `email_attachment` (or `email_link`): who has it is not mailed again |
 | send it to everybody again | remove the archive's `.delivery.json` in BACKUP_DIR, then clear the mail task; in a run started with `send_again`, clearing is enough |
 | stop backups for a while | pause the DAG |
-| restore | unpack the archive and follow its BACKUP_INFO.txt; psql and tar are enough |
+| restore | unpack the archive and follow its BACKUP_INFO.txt; psql and tar are enough. One that ends in `.age`: decrypt it first, as the `.decrypt.txt` beside it says |
 
 A backfilled run cannot bring back the past: it takes what the database holds now, with that day's cut-off.
 Connections are tried 3 times again with growing pauses; what waiting cannot mend fails at once.
@@ -115,7 +115,8 @@ with DAG(
             retries=0,
             outlets=[VERIFIED],
             doc_md="Spec step 7: every byte is read again and held against the manifest; only then the archive "
-            "gets its final name. Cleared alone after success, it verifies the archive on the disk again.",
+            "gets its final name, and with BACKUP_AGE_RECIPIENTS it is encrypted before. Cleared alone after success, it "
+            "verifies the archive on the disk again; an encrypted one by SHA-256 and structure where no key is.",
         ),
         BackupOperator(task_id="check_size", doc_md="Spec step 8: an odd size is a warning; the archive stays."),
         choose_delivery,

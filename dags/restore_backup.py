@@ -18,6 +18,10 @@ manifest. It never touches the database that is backed up, nor any other that ha
 The role behind the connection needs CREATEDB, unless the database is there already, empty. A restore that failed
 may leave the new database empty or incomplete: drop it, and trigger again. Without Airflow: unpack the archive and
 follow its BACKUP_INFO.txt.
+
+An archive that ends in `.age` is encrypted. Here it is restored only where BACKUP_AGE_IDENTITY_FILE names a private key
+that opens it; it is decrypted while it is unpacked. By hand, where the private key is:
+`age -d -i KEY_FILE -o X.tar.gz X.tar.gz.age`, then as above; `X.decrypt.txt` beside the archive has the exact command.
 """
 
 from __future__ import annotations
@@ -29,7 +33,7 @@ from typing import Any
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import DAG, Param, chain
 
-from include.backup.manifest import archive_names
+from include.backup.archive_name import archive_names
 from include.backup.names import restored_name
 from include.backup.settings import load_settings
 from include.operators.alerts import alert_failure, alert_run_failure, told_in_airflow
@@ -53,7 +57,8 @@ with DAG(
         "archive": Param(
             type="string",
             title="Archive",
-            description="The newest stands first; the name is the time of its rows",
+            description="The newest stands first; the name is the time of its rows. One that ends in .age is encrypted: "
+            "it needs BACKUP_AGE_IDENTITY_FILE here, or a restore by hand (see above)",
             **choice,
         ),
         "connection": Param(

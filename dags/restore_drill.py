@@ -14,6 +14,8 @@ the database again. The time it takes is the recovery time you can count on (tab
 Without that connection the drill runs on the source server, if the backup's role may create databases there;
 otherwise it is skipped, and says so. A scratch database is called `critical_backup_drill_…`; one that a killed
 drill left is dropped by the next. The newest archive that passed is never expired.
+An encrypted archive (`.age`) is drilled only where BACKUP_AGE_IDENTITY_FILE names a private key that opens it; without
+it the drill is skipped, and the archive is **not proven** by a restore, only verified before it was encrypted.
 A drill that fails is mailed to every administrator, with its reason.
 """
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from functools import cached_property
 from typing import Any
+from urllib.parse import urlsplit
 
+from airflow.configuration import conf
 from airflow.plugins_manager import AirflowPlugin
 
 from include.operators.deadline import BackupDue
+
+# Where a browser finds the app: below the path that Airflow itself is reached at.
+HOME = urlsplit(conf.get("api", "base_url", fallback="")).path.rstrip("/") + "/backup/"
 
 
 class CriticalBackupPlugin(AirflowPlugin):
@@ -18,12 +23,12 @@ class CriticalBackupPlugin(AirflowPlugin):
     external_views = [  # noqa: RUF012
         {
             "name": "Backups",
-            "href": "/backup/",
+            "href": HOME,
             "destination": "nav",
             "nav_top_level": True,
             "url_route": "backups",
-            "icon": "/backup/static/backup.svg",
-            "icon_dark_mode": "/backup/static/backup_dark.svg",
+            "icon": f"{HOME}static/backup.svg",
+            "icon_dark_mode": f"{HOME}static/backup_dark.svg",
         }
     ]
 

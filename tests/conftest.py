@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
 
 pytest_plugins = [
+    "tests.fix_age",
     "tests.fix_airflow",
     "tests.fix_archives",
     "tests.fix_postgres",

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import secrets
 import shutil
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 import pytest
 
+from include.backup.settings import BYTES_PER_MB
 from include.demo.airflow_processes import AIRFLOW
 from include.demo.child_process import ChildProcess, bound_to_parent, last_lines, start_child
 from include.demo.ports import HOST, free_port
 from tests.fix_airflow import LocalAirflow
+from tests.fix_archives import publish_archive
 
-READY_SECONDS = 120.0
+PutArchive = Callable[..., Path]
+
+READY_SECONDS = 300.0
 STOP_SECONDS = 10.0
 METRICS_TOKEN = "the-token-of-the-metrics-0123456789"
 
@@ -108,6 +114,20 @@ def api_server(api_server_process: ApiServer) -> ApiServer:
     shutil.rmtree(api_server_process.backup_dir, ignore_errors=True)
     api_server_process.backup_dir.mkdir()
     return api_server_process
+
+
+@pytest.fixture
+def put_archive(api_server: ApiServer) -> PutArchive:
+    """Put archives of random bytes into the server's BACKUP_DIR; keywords as those of `publish_archive`."""
+
+    def put(*, size: int = 2 * BYTES_PER_MB + 7, **changes: object) -> Path:
+        content = secrets.token_bytes(size)
+        sha256 = hashlib.sha256(content).hexdigest()
+        archive = publish_archive(api_server.backup_dir, size=size, archive_sha256=sha256, **changes)  # type: ignore[arg-type]
+        archive.write_bytes(content)
+        return archive
+
+    return put
 
 
 def _wait_until_ready(address: str, process: ChildProcess) -> None:

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
+from include.backup.archive_name import archive_name, encrypted_name, sidecar_path
 from include.backup.manifest import (
+    EncryptionRecord,
     Manifest,
     RunRecord,
     ServerRecord,
     Sidecar,
     TableRecord,
     WindowRecord,
-    archive_name,
-    sidecar_path,
 )
 from include.backup.settings import BYTES_PER_MB
 from include.backup.status import update_status
@@ -26,6 +26,10 @@ from include.backup.status import update_status
 NOW = datetime.now(timezone.utc).replace(microsecond=0)
 SNAPSHOT_AT = datetime(2026, 11, 20, 2, 0, 4, tzinfo=timezone.utc)
 CUT_OFF = datetime(2026, 8, 20, tzinfo=timezone.utc)
+
+SIDECAR_ONLY = ("archive", "archive_bytes", "archive_sha256", "encryption")
+PUBLIC_KEY = "age1" + "q" * 58  # of nobody
+ENCRYPTION = EncryptionRecord(recipients=(PUBLIC_KEY,), plain_bytes=5 << 20, plain_sha256="6e" * 32)
 
 MakeTable = Callable[..., TableRecord]
 MakeSidecar = Callable[..., Sidecar]
@@ -83,9 +87,9 @@ def make_manifest(**changes: Any) -> Manifest:
 
 def make_sidecar(**changes: Any) -> Sidecar:
     """Return a sidecar; its keywords replace what the manifest says."""
-    facts = {key: changes.pop(key) for key in ("archive_bytes", "archive_sha256") if key in changes}
+    facts = {key: changes.pop(key) for key in SIDECAR_ONLY if key in changes}
     values = {"archive_bytes": 5 << 20, "archive_sha256": "5f" * 32} | facts
-    return Sidecar(**make_manifest(**changes).model_dump(by_alias=True), **values)
+    return Sidecar(**(make_manifest(**changes).model_dump(by_alias=True) | values))
 
 
 def publish_archive(
@@ -97,7 +101,8 @@ def publish_archive(
     Its rows are not there: the file is as large as its manifest says, and empty. Keywords replace the manifest's.
     """
     taken = NOW - timedelta(hours=hours_old)
-    archive = folder / archive_name(taken)
+    name = archive_name(taken)
+    archive = folder / (encrypted_name(name) if changes.get("encryption") else name)
     made = make_sidecar(archive=archive.name, snapshot_at=taken, archive_bytes=size, **changes)
     with archive.open("wb") as file:
         file.truncate(size)

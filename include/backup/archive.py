@@ -15,10 +15,12 @@ from typing import BinaryIO
 
 from isal import isal_zlib
 
+from include.backup.archive_name import decrypt_path, encrypted_name, forms, sidecar_path
 from include.backup.durable import sync_file, sync_folder, write_atomically
 from include.backup.errors import BackupError, VerificationError
 from include.backup.gzip_part import COMPRESSION_LEVEL, GZIP_WINDOW_BITS, PartRecord, part_path
-from include.backup.manifest import Manifest, Sidecar, sidecar_path
+from include.backup.manifest import EncryptionRecord, Manifest, Sidecar
+from include.backup.templates import render
 
 log = logging.getLogger(__name__)
 
@@ -77,23 +79,40 @@ def _gzip(data: bytes) -> bytes:
     return bytes(compressor.compress(data) + compressor.flush())
 
 
-def publish(partial: Path, manifest: Manifest, *, sha256: str, backup_dir: Path) -> Sidecar:
+def publish(
+    partial: Path, manifest: Manifest, *, sha256: str, backup_dir: Path, encryption: EncryptionRecord | None = None
+) -> Sidecar:
     """
     Give a verified archive its final name, with its manifest beside it. Never overwrites an archive.
 
     The manifest comes first: a manifest without an archive is nothing, an archive without one is unknown.
 
+    Args:
+        partial: The archive, on the file system of BACKUP_DIR.
+        manifest: As it is in the archive.
+        sha256: Of the file, as it lies there.
+        backup_dir: Where it goes.
+        encryption: If it is encrypted: how. Then a text beside it says how it is decrypted.
+
     Raises:
         VerificationError: If another archive has that name already.
     """
-    final = backup_dir / manifest.archive
-    sidecar = Sidecar(**manifest.model_dump(by_alias=True), archive_bytes=partial.stat().st_size, archive_sha256=sha256)
+    final = backup_dir / (encrypted_name(manifest.archive) if encryption else manifest.archive)
+    sidecar = Sidecar(
+        **manifest.model_dump(by_alias=True, exclude={"archive"}),
+        archive=final.name,
+        archive_bytes=partial.stat().st_size,
+        archive_sha256=sha256,
+        encryption=encryption,
+    )
     sync_file(partial)
     with _alone_in(backup_dir):
-        if os.path.lexists(final):
+        for existing in filter(os.path.lexists, forms(final)):
             raise VerificationError(
-                f"{final} exists already and is never overwritten; clear export_database with everything downstream"
+                f"{existing} exists already and is never overwritten; clear export_database with everything downstream"
             )
+        if encryption:
+            write_atomically(decrypt_path(final), render("decrypt.txt.j2", {"sidecar": sidecar}).encode())
         write_atomically(sidecar_path(final), sidecar.model_dump_json(indent=1, by_alias=True).encode())
         partial.rename(final)
         sync_folder(backup_dir)

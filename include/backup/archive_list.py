@@ -13,15 +13,22 @@ from pathlib import Path
 
 from pydantic import AwareDatetime, ValidationError
 
-from include.backup.delivery_record import DeliveryRecord, delivery_path
-from include.backup.drill_record import DrillRecord, drill_path, read_drill
+from include.backup.archive_name import ARCHIVE_NAME, archive_name, delivery_path, drill_path, sidecar_path
+from include.backup.delivery_record import DeliveryRecord
+from include.backup.drill_record import DrillRecord, read_drill
 from include.backup.errors import UnknownArchiveError
-from include.backup.manifest import ARCHIVE_NAME, Count, Record, RunRecord, Sha256, archive_name, sidecar_path
+from include.backup.in_clear import secrets_in_clear
+from include.backup.manifest import Count, Record, RunRecord, Sha256
 from include.backup.retention import RetentionPolicy
 
 
 class _Rows(Record):
     rows: Count
+
+
+class _File(Record):
+    name: str
+    kind: str
 
 
 class _Server(Record):
@@ -37,6 +44,7 @@ class _HeadFields(Record):
     cut_off: AwareDatetime
     server: _Server
     tables: tuple[_Rows, ...]
+    files: tuple[_File, ...]
     warnings: tuple[str, ...]
     archive_bytes: Count
     archive_sha256: Sha256
@@ -44,7 +52,7 @@ class _HeadFields(Record):
 
 @dataclass(frozen=True)
 class ManifestHead:
-    """What a list of archives needs of a manifest; the names are the manifest's."""
+    """What a list of archives needs of a manifest; the names are the manifest's, but for `in_clear`: secret files."""
 
     archive: str
     run: RunRecord
@@ -53,6 +61,7 @@ class ManifestHead:
     database: str
     tables: int
     rows: int
+    in_clear: tuple[str, ...]
     warnings: tuple[str, ...]
     archive_bytes: int
     archive_sha256: str
@@ -210,6 +219,7 @@ def _read_head(path: Path, *_file_facts: int) -> ManifestHead:
         database=fields.server.database,
         tables=len(fields.tables),
         rows=sum(table.rows for table in fields.tables),
+        in_clear=secrets_in_clear(fields.archive, fields.files),
         warnings=fields.warnings,
         archive_bytes=fields.archive_bytes,
         archive_sha256=fields.archive_sha256,

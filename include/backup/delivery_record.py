@@ -7,11 +7,10 @@ from typing import Literal
 
 from pydantic import AwareDatetime, Field
 
+from include.backup.archive_name import delivery_path
 from include.backup.durable import write_atomically
 from include.backup.errors import BackupError
 from include.backup.manifest import Record
-
-DELIVERY_SUFFIX = ".delivery.json"
 
 
 class RecipientRecord(Record):
@@ -45,11 +44,6 @@ class DeliveryRecord(Record):
     def in_state(self, *states: str) -> dict[str, RecipientRecord]:
         """Return the recipients in one of these states."""
         return {name: entry for name, entry in self.recipients.items() if entry.state in states}
-
-
-def delivery_path(archive: Path) -> Path:
-    """Return where it is recorded who has the archive's mail."""
-    return archive.with_name(archive.name.removesuffix(".tar.gz") + DELIVERY_SUFFIX)
 
 
 def read_delivery(archive: Path) -> DeliveryRecord:

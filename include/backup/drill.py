@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import logging
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psycopg
 from psycopg import sql
 
+from include.backup.age_keys import Identity
 from include.backup.catalog import Session
 from include.backup.clients import find_clients
 from include.backup.database import Database, explain
@@ -26,7 +27,12 @@ DRILL_LOCK = 0x63726974_6472696C
 
 
 def drill(
-    archive: Path, server: Database, *, folder: Path, on_start: Callable[[Callable[[], None]], None] = lambda _: None
+    archive: Path,
+    server: Database,
+    *,
+    folder: Path,
+    identities: Sequence[Identity] = (),
+    on_start: Callable[[Callable[[], None]], None] = lambda _: None,
 ) -> DrillRecord:
     """
     Restore the archive into a scratch database, compare every table, drop the database, and record the result.
@@ -35,6 +41,7 @@ def drill(
         archive: With its manifest beside it.
         server: Any database of the drill server that the role may connect to; the role may create databases.
         folder: Where the archive is unpacked for a while.
+        identities: Private keys, for an encrypted archive; one of them must open it.
         on_start: Is given the function that cancels the restore.
 
     Returns:
@@ -51,7 +58,8 @@ def drill(
         _drop_scratch_databases(session)
         try:
             with tempfile.TemporaryDirectory(dir=folder, prefix="drill-") as unpacked:
-                restore = Restore(archive, scratch, find_clients(session.info.server_version // 10000), Path(unpacked))
+                clients = find_clients(session.info.server_version // 10000)
+                restore = Restore(archive, scratch, clients, Path(unpacked), identities=identities)
                 on_start(restore.cancel)
                 done = restore.run()
             record = DrillRecord(

@@ -8,10 +8,9 @@ from typing import Literal
 
 from pydantic import AwareDatetime
 
+from include.backup.archive_name import drill_path
 from include.backup.durable import write_atomically
 from include.backup.manifest import Record, readable_archives
-
-DRILL_SUFFIX = ".drill.json"
 
 
 class DrillRecord(Record):
@@ -26,11 +25,6 @@ class DrillRecord(Record):
     error: str
     constraints: int = 0
     not_valid: tuple[str, ...] = ()
-
-
-def drill_path(archive: Path) -> Path:
-    """Return where the archive's drill is recorded."""
-    return archive.with_name(archive.name.removesuffix(".tar.gz") + DRILL_SUFFIX)
 
 
 def read_drill(archive: Path) -> DrillRecord | None:

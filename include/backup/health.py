@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 
 LAST_SUCCESS_FILE = ".last_backup_success"
 LAST_SIZE_FILE = ".last_backup_size_mb"
-ARCHIVE_NAME = re.compile(r"critical_backup_[0-9]{8}_[0-9]{6}\.tar\.gz")
+ARCHIVE_NAME = re.compile(r"critical_backup_[0-9]{8}_[0-9]{6}\.tar\.gz(\.age)?")
 BYTES_PER_MB = 1024 * 1024
 CLOCKS_DIFFER = timedelta(minutes=5)  # between the worker and whoever looks
 USAGE = "usage: backup-monitor.sh [--json]"
@@ -103,7 +103,10 @@ def check_health(limits: Limits, *, now: datetime) -> Report:
         _check_last_success(limits, now, facts)
         _check_newest(limits, archives, facts)
         _check_drill(limits, archives, facts)
-        warnings += odd_figures(limits, archive_bytes=facts["archive_bytes"], free_bytes=facts["free_bytes"])
+        # A run has the parts, the archive made of them and the encrypted one at once.
+        copies = 3 if facts["archive"].endswith(".age") else 2
+        sizes = {"archive_bytes": facts["archive_bytes"], "free_bytes": facts["free_bytes"]}
+        warnings += odd_figures(limits, **sizes, copies=copies)
     except Unhealthy as unhealthy:
         return Report(False, _one_line(str(unhealthy)), (), facts, unhealthy.remedy)
     return Report(True, _summary(limits, facts), tuple(warnings), facts)
@@ -125,16 +128,17 @@ def age_hours(moment: datetime, *, now: datetime, zone: tzinfo) -> float:
     return min(on_the_wall, now - moment) / timedelta(hours=1)
 
 
-def odd_figures(limits: Limits, *, archive_bytes: int, free_bytes: int) -> list[str]:
-    """Return what is odd, but no reason to call the backups unhealthy: one line each."""
+def odd_figures(limits: Limits, *, archive_bytes: int, free_bytes: int, copies: int = 2) -> list[str]:
+    """Return what is odd, but no reason to call the backups unhealthy: one line each. A run needs room for `copies`."""
     odd = []
     size = f"the newest archive has {archive_bytes / BYTES_PER_MB:.1f} MB"
     if archive_bytes < limits.min_size_mb * BYTES_PER_MB:
         odd.append(f"{size}, less than BACKUP_MIN_SIZE_MB={limits.min_size_mb}")
     if archive_bytes > limits.max_size_mb * BYTES_PER_MB:
         odd.append(f"{size}, more than BACKUP_MAX_SIZE_MB={limits.max_size_mb}")
-    if free_bytes < 2 * archive_bytes:  # a run has the parts and the archive made of them at once
-        odd.append(f"{free_bytes / BYTES_PER_MB:.0f} MB are free; the next backup needs about twice the newest's size")
+    if free_bytes < copies * archive_bytes:
+        free = f"{free_bytes / BYTES_PER_MB:.0f} MB are free"
+        odd.append(f"{free}; the next backup needs about {copies} times the newest's size")
     return odd
 
 
@@ -242,7 +246,7 @@ def _join(folder: str, name: str) -> str:
 
 
 def _companion(limits: Limits, archive: str, suffix: str) -> str:
-    return _join(limits.backup_dir, archive.removesuffix(".tar.gz") + suffix)
+    return _join(limits.backup_dir, archive.removesuffix(".age").removesuffix(".tar.gz") + suffix)
 
 
 def _read(path: str) -> bytes:

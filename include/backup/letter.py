@@ -10,7 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+from include.backup.archive_name import stem
 from include.backup.history import History
+from include.backup.in_clear import secrets_in_clear
 from include.backup.link import SignedLink, signed_link
 from include.backup.mail import domain_of, new_message
 from include.backup.manifest import Sidecar
@@ -78,14 +80,14 @@ def build_message(letter: Letter, *, sender: str, recipients: Sequence[str], edi
     """
     sidecar = letter.sidecar
     warnings = (*letter.warnings, *sidecar.warnings)
-    name = f"{letter.archive.name.removesuffix('.tar.gz')}.{sidecar.archive_sha256[:16]}{edition}"
+    name = f"{stem(letter.archive.name)}.{sidecar.archive_sha256[:16]}{edition}"
     picture_id = f"sizes-{sidecar.archive_sha256[:16]}@{domain_of(sender)}"
     values = {
         "sidecar": sidecar,
         "letter": letter,
         "warnings": warnings,
         "picture_id": picture_id,
-        "secrets": [f.name for f in sidecar.files if f.kind == "configuration" and _is_secret(f.name)],
+        "in_clear": secrets_in_clear(sidecar.archive, sidecar.files),
     }
     message = new_message(
         "backup_mail", values, subject=_subject(letter, warnings), sender=sender, recipients=recipients
@@ -112,8 +114,3 @@ def _subject(letter: Letter, warnings: Sequence[str]) -> str:
     stands_for = sidecar.run.stands_for.astimezone(letter.zone)
     backfilled = f", stands for {stands_for:%Y-%m-%d}" if sidecar.made_later else ""
     return f"{state}: {sidecar.server.database} {day:%Y-%m-%d %H:%M}, {size_text(sidecar.archive_bytes)}{backfilled}"
-
-
-def _is_secret(name: str) -> bool:
-    base = Path(name).name
-    return base.endswith((".key", "key.pem", ".p12", ".pfx", "id_rsa", "id_ed25519")) or base.startswith(".env")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
+from include.backup.archive_name import ARCHIVE_NAME, PLAIN_NAME, archive_paths, plain_name, sidecar_path
 from include.backup.durable import write_atomically
 from include.backup.errors import MissingStepError, VerificationError
 from include.backup.names import QualifiedName, is_csv, quote, quote_literal
@@ -21,8 +21,6 @@ log = logging.getLogger(__name__)
 FORMAT_VERSION = 1
 MANIFEST_FILE = "MANIFEST.json"
 INFO_FILE = "BACKUP_INFO.txt"
-ARCHIVE_NAME = re.compile(r"^critical_backup_[0-9]{8}_[0-9]{6}\.tar\.gz$")
-SIDECAR_SUFFIX = ".manifest.json"
 
 Count = Annotated[int, Field(ge=0)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -166,7 +164,7 @@ class Manifest(Record):
     """What is in an archive. Source: specs/011-automated-backup/data-model.md."""
 
     format_version: Literal[1]
-    archive: Annotated[str, Field(pattern=ARCHIVE_NAME.pattern)]
+    archive: Annotated[str, Field(pattern=PLAIN_NAME.pattern)]
     run: RunRecord
     snapshot_at: AwareDatetime
     cut_off: AwareDatetime
@@ -190,25 +188,27 @@ class Manifest(Record):
         return sum(table.rows for table in self.tables)
 
 
-class Sidecar(Manifest):
-    """The manifest beside a verified archive: it also knows the archive's own size and SHA-256."""
+class EncryptionRecord(Record):
+    """How an archive is encrypted: the public keys whose private keys open it, and what comes out."""
 
+    format: Literal["age"] = "age"
+    recipients: tuple[str, ...]
+    plain_bytes: Count
+    plain_sha256: Sha256
+
+
+class Sidecar(Manifest):
+    """The manifest beside a verified archive: it also knows the file's name, size and SHA-256, as it lies there."""
+
+    archive: Annotated[str, Field(pattern=ARCHIVE_NAME.pattern)]
     archive_bytes: Count
     archive_sha256: Sha256
+    encryption: EncryptionRecord | None = None
 
     def without_archive_facts(self) -> Manifest:
         """Return the manifest as it is inside the archive."""
-        return Manifest(**self.model_dump(by_alias=True, exclude={"archive_bytes", "archive_sha256"}))
-
-
-def archive_name(snapshot_at: datetime) -> str:
-    """Return the name of the archive with that snapshot time, which must be in BACKUP_TIMEZONE."""
-    return f"critical_backup_{snapshot_at:%Y%m%d_%H%M%S}.tar.gz"
-
-
-def sidecar_path(archive: Path) -> Path:
-    """Return where the archive's manifest lies: beside it."""
-    return archive.with_name(archive.name.removesuffix(".tar.gz") + SIDECAR_SUFFIX)
+        facts = {"archive", "archive_bytes", "archive_sha256", "encryption"}
+        return Manifest(**self.model_dump(by_alias=True, exclude=facts), archive=plain_name(self.archive))
 
 
 def read_sidecar(archive: Path) -> Sidecar:
@@ -235,8 +235,8 @@ def read_sidecar(archive: Path) -> Sidecar:
 
 def readable_archives(backup_dir: Path) -> Iterator[tuple[Path, Sidecar]]:
     """Yield the archives of this system's names that are as large as their manifest says, in no order."""
-    for path in backup_dir.glob("critical_backup_*.tar.gz"):
-        if ARCHIVE_NAME.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+    for path in archive_paths(backup_dir):
+        if path.is_file() and not path.is_symlink():
             try:
                 sidecar = read_sidecar(path)
                 size = path.stat().st_size
@@ -246,11 +246,6 @@ def readable_archives(backup_dir: Path) -> Iterator[tuple[Path, Sidecar]]:
                     log.warning("%s is passed over: %d bytes, expected %d", path.name, size, sidecar.archive_bytes)
             except VerificationError as error:
                 log.warning("%s is passed over: %s", path.name, error)
-
-
-def archive_names(backup_dir: Path) -> list[str]:
-    """Return the names of the archives, newest first, without a look into their manifests; [] if no folder is there."""
-    return sorted((path.name for path in backup_dir.glob("*") if ARCHIVE_NAME.fullmatch(path.name)), reverse=True)
 
 
 RecordT = TypeVar("RecordT", bound=BaseModel)

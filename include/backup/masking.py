@@ -21,6 +21,9 @@ _SECRET_KEY = re.compile(r"passw|passphrase|secret|token|api_?key|private_?key|c
 _URL_LOGIN = re.compile(r"(?<=://)[^\s/@:]*:[^\s/@]*(?=@)")
 _PARAMETER = re.compile(r"((?:password|passwd)\s?=\s?)(?!\*\*\*)('(?:[^'\\]|\\.)*'|[^\s'&;,]+)", re.IGNORECASE)
 
+# Nowhere has a private key of age a place in a text, also where it was put by mistake.
+_AGE_KEY = re.compile(r"AGE-SECRET-KEY-[0-9A-Z-]+", re.IGNORECASE)
+
 _told: set[str] = set()
 
 
@@ -48,12 +51,13 @@ def mask(text: str, environment: Mapping[str, str] = os.environ) -> str:
     Return the text without its secrets.
 
     Masked are the known ones, also quoted as in URLs, JSON, Python or libpq, and whatever has the form of a login in a
-    URL or of `password=…`. Only for what people read: names and figures that programs read stay as they are.
+    URL, of `password=…` or of a private key of age. Only for what people read: names and figures that programs read
+    stay as they are.
     """
     forms = {form for secret in known_secrets(environment) for form in _forms(secret)}
     for form in sorted(forms, key=len, reverse=True):  # a secret may be a part of another
         text = text.replace(form, MASK)
-    return _PARAMETER.sub(rf"\g<1>{MASK}", _URL_LOGIN.sub(MASK, text))
+    return _PARAMETER.sub(rf"\g<1>{MASK}", _URL_LOGIN.sub(MASK, _AGE_KEY.sub(MASK, text)))
 
 
 def _usable(secrets: Iterable[str]) -> set[str]:

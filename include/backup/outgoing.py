@@ -11,6 +11,8 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from pathlib import Path
 
+from include.backup.archive_name import is_encrypted
+
 LINE_BYTES = 57  # as 76 characters of base64: RFC 2045 6.8
 ENCODED_LINE_BYTES = 78  # with CR LF
 BLOCK_BYTES = LINE_BYTES * 8192
@@ -54,11 +56,12 @@ class Outgoing:
 
 
 def outgoing(message: EmailMessage, attachment: Path | None = None) -> Outgoing:
-    """Return the mail as it goes over the wire, with the gzip file attached if one is given. Changes the message."""
+    """Return the mail as it goes over the wire, with the archive attached if one is given. Changes the message."""
     if attachment is None:
         return Outgoing(message.as_bytes(policy=SMTP))
     # The email package builds the frame around one line; the file's content takes its place while it is sent.
     line = secrets.token_bytes(LINE_BYTES)
-    message.add_attachment(line, maintype="application", subtype="gzip", filename=attachment.name)
+    subtype = "octet-stream" if is_encrypted(attachment.name) else "gzip"  # age has no registered type
+    message.add_attachment(line, maintype="application", subtype=subtype, filename=attachment.name)
     head, tail = message.as_bytes(policy=SMTP).split(base64.b64encode(line) + b"\r\n")
     return Outgoing(head, attachment, tail)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psycopg
 
+from include.backup.age_keys import belong_together, read_identities
 from include.backup.catalog import read_catalog
 from include.backup.clients import find_clients
 from include.backup.configuration import find_configuration
@@ -22,8 +23,10 @@ from include.backup.scope import Scope, load_scope
 from include.backup.scope_audit import Windows, audit_scope
 from include.backup.settings import BYTES_PER_MB, Settings
 
-# Rows shrink at least threefold; parts and archive are on the disk together until the archive is verified.
+# Rows shrink at least threefold; parts and archive are on the disk together until the archive is verified, and the
+# encrypted archive with them.
 DISK_SHARE_OF_ROWS = 2 / 3
+DISK_SHARE_OF_ROWS_ENCRYPTED = 3 / 3
 
 
 class CheckResult(Record):
@@ -77,7 +80,8 @@ def check_prerequisites(
         cut_off_for: Gives the cut-off for a number of months.
     """
     findings = Findings()
-    findings.refuse(*check_folder(settings.backup_dir))
+    findings.refuse(*check_folder(settings.backup_dir), *check_encryption(settings))
+    findings.warnings += check_identity(settings)
     scope = None
     try:
         scope = load_scope(settings.scope_file)
@@ -109,7 +113,8 @@ def _check_database(
                 findings.warnings += audit.warnings
                 findings.hints += audit.hints
                 if not audit.errors:
-                    _check_disk(findings, settings.backup_dir, audit.row_bytes)
+                    encrypted = bool(settings.backup_age_recipients)
+                    _check_disk(findings, settings.backup_dir, audit.row_bytes, encrypted=encrypted)
         find_clients(catalog.server.major)
     except BackupError as error:
         findings.note(error)
@@ -126,8 +131,30 @@ def check_folder(backup_dir: Path) -> list[str]:
     return []
 
 
-def _check_disk(findings: Findings, backup_dir: Path, row_bytes: int) -> None:
-    needed = int(row_bytes * DISK_SHARE_OF_ROWS)
+def check_encryption(settings: Settings) -> list[str]:
+    """Return what is wrong if archives have to be encrypted and cannot be."""
+    if settings.backup_require_encryption and not settings.backup_age_recipients:
+        wrong = "BACKUP_REQUIRE_ENCRYPTION is on and BACKUP_AGE_RECIPIENTS is not set; expected the public keys (age1… "
+        return [f"{wrong}of age-keygen) of those who may read the backups"]
+    return []
+
+
+def check_identity(settings: Settings) -> list[str]:
+    """Return why drills will not be able to decrypt what is encrypted now, if they are meant to: a warning."""
+    if not settings.backup_age_identity_file or not settings.backup_age_recipients:
+        return []
+    try:
+        identities = read_identities(settings.backup_age_identity_file)
+    except PrerequisiteError as error:
+        return [f"drills cannot decrypt: {error}"]
+    if belong_together(identities, settings.backup_age_recipients):
+        return []
+    why = "no private key in BACKUP_AGE_IDENTITY_FILE belongs to a public key in BACKUP_AGE_RECIPIENTS"
+    return [f"drills cannot decrypt: {why}; expected the new key after a rotation"]
+
+
+def _check_disk(findings: Findings, backup_dir: Path, row_bytes: int, *, encrypted: bool = False) -> None:
+    needed = int(row_bytes * (DISK_SHARE_OF_ROWS_ENCRYPTED if encrypted else DISK_SHARE_OF_ROWS))
     if not backup_dir.is_dir():
         return
     free = shutil.disk_usage(backup_dir).free

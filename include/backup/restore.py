@@ -10,11 +10,14 @@ import subprocess
 import tarfile
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, cast
 from urllib.parse import quote
 
+from include.backup.age_keys import Identity
+from include.backup.age_stream import opened
 from include.backup.clients import Clients
 from include.backup.database import Database
 from include.backup.errors import RestoreError, TemporaryError
@@ -22,7 +25,8 @@ from include.backup.manifest import Sidecar, TableRecord, read_sidecar
 from include.backup.restore_target import database_exists
 from include.backup.row_set import RowSet
 from include.backup.streams import BLOCK_BYTES, Streams
-from include.backup.verify import verify_archive
+from include.backup.verify import Unpacked
+from include.backup.verify_published import verify_published
 
 log = logging.getLogger(__name__)
 
@@ -70,13 +74,17 @@ class Restore:
         target: The new database; restore.sh makes it, or refuses one that has tables.
         clients: psql.
         folder: Where the archive is unpacked; must exist and be empty.
+        identities: Private keys, for an encrypted archive; it is decrypted as it is unpacked.
     """
 
-    def __init__(self, archive: Path, target: Database, clients: Clients, folder: Path) -> None:
+    def __init__(
+        self, archive: Path, target: Database, clients: Clients, folder: Path, *, identities: Sequence[Identity] = ()
+    ) -> None:
         self._archive = archive
         self._target = target
         self._clients = clients
         self._folder = folder
+        self._identities = identities
         self._streams = Streams(target)
         self._child: subprocess.Popen[str] | None = None
 
@@ -97,6 +105,7 @@ class Restore:
 
         Raises:
             VerificationError: If the archive is damaged.
+            PrerequisiteError: If it is encrypted, and none of the identities opens it.
             TemporaryError: If the server could not be reached.
             RestoreError: If restore.sh failed, or a table differs from the manifest.
         """
@@ -119,8 +128,12 @@ class Restore:
 
     def _unpack(self) -> Sidecar:
         sidecar = read_sidecar(self._archive)
-        verify_archive(self._archive, sidecar.without_archive_facts())
-        with tarfile.open(self._archive) as tar:  # verified: plain files with the manifest's names only
+        verify_published(self._archive, sidecar, self._identities)
+        with (
+            opened(self._archive, self._identities) as file,
+            tarfile.open(fileobj=cast("IO[bytes]", Unpacked(file)), mode="r|", bufsize=BLOCK_BYTES) as tar,
+        ):
+            # Verified: plain files with the manifest's names only.
             safe = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # not in every Python 3.10 and 3.11
             tar.extractall(self._folder, **safe)  # type: ignore[arg-type]  # noqa: S202
         return sidecar

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from include.backup.delivery_record import delivery_path
-from include.backup.drill_record import drill_path, read_drill
+from include.backup.archive_name import companions
+from include.backup.drill_record import read_drill
 from include.backup.durable import sync_folder
-from include.backup.manifest import Sidecar, readable_archives, sidecar_path
+from include.backup.manifest import Sidecar, readable_archives
 
 
 @dataclass(frozen=True)
@@ -81,11 +81,10 @@ def expire_archives(backup_dir: Path, policy: RetentionPolicy, *, now: datetime)
     proven = {name for name, drill in drills.items() if drill and drill.passed}
     plan = plan_expiry(list(archives.values()), policy, now=now, proven=proven)
     for sidecar in plan.expire:
+        archive = backup_dir / sidecar.archive
         # The archive goes first: a manifest alone is nothing, an archive alone would be unknown for ever.
-        (backup_dir / sidecar.archive).unlink(missing_ok=True)
-        sidecar_path(backup_dir / sidecar.archive).unlink(missing_ok=True)
-        drill_path(backup_dir / sidecar.archive).unlink(missing_ok=True)
-        delivery_path(backup_dir / sidecar.archive).unlink(missing_ok=True)
+        for path in (archive, *companions(archive)):
+            path.unlink(missing_ok=True)
     if plan.expire:
         sync_folder(backup_dir)
     return plan

@@ -11,6 +11,7 @@ from croniter import CroniterBadDateError, croniter
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from include.backup.age_keys import check_recipients
 from include.backup.errors import SettingsError
 from include.backup.masking import MASK, SECRET_URLS, mask
 
@@ -18,6 +19,8 @@ PACKAGED_SCOPE_FILE = Path(__file__).resolve().parent.parent / "scope.yaml"
 BYTES_PER_MB = 1024 * 1024
 CRON_FIELDS = 5
 SECRET_VARIABLES = {"POSTGRES_PASSWORD", "SMTP_PASS", "BACKUP_METRICS_TOKEN", *SECRET_URLS}
+# Public keys: but a private one may be there by mistake, of any form.
+NEVER_SHOWN = SECRET_VARIABLES | {"BACKUP_AGE_RECIPIENTS"}
 
 _ADDRESS = re.compile(r"[!#-+\--;=?A-Z\[-~]+@[A-Za-z0-9.-]+")
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{16,}=*")  # RFC 6750, section 2.1
@@ -59,6 +62,10 @@ def _addresses(value: Any) -> Any:
             f"{', '.join(map(repr, wrong))}: not an e-mail address; expected for example 'admin@example.com'"
         )
     return addresses
+
+
+def _recipients(value: Any) -> Any:
+    return check_recipients(value) if isinstance(value, str) else value
 
 
 def _absolute(value: Path) -> Path:
@@ -171,6 +178,10 @@ class Settings(SourceSettings, MetricsSettings):
 
     backup_drill: Literal["always", "weekly", "monthly", "off"] = "always"
 
+    backup_age_recipients: Annotated[tuple[str, ...] | None, NoDecode, BeforeValidator(_recipients)] = None
+    backup_age_identity_file: AbsolutePath | None = None
+    backup_require_encryption: bool = False
+
     backup_deadline_minutes: Positive = 10
     backup_slack_webhook_url: Annotated[SecretStr, AfterValidator(_secret_url)] | None = None
 
@@ -250,5 +261,5 @@ def _describe(problem: Any) -> str:
     if problem["type"] == "missing":
         return f"{variable} is not set; expected a value, see specs/011-automated-backup/spec.md"
     message = str(problem["msg"]).removeprefix("Value error, ")
-    seen = MASK if variable in SECRET_VARIABLES else repr(mask(str(problem["input"])))
+    seen = MASK if variable in NEVER_SHOWN else repr(mask(str(problem["input"])))
     return f"{variable}={seen}: {message}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from include.backup.archive_name import archive_name
 from include.backup.configuration import ConfigurationResult
 from include.backup.export import ExportResult
 from include.backup.gzip_part import GzipPart, PartRecord
@@ -19,7 +20,6 @@ from include.backup.manifest import (
     Record,
     RunRecord,
     TableRecord,
-    archive_name,
 )
 from include.backup.names import quote, restored_name
 from include.backup.run import BackupRun

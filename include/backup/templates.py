@@ -12,6 +12,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
+from include.backup.archive_name import decrypt_command, encrypted_name, plain_name
 from include.backup.names import quote_literal
 
 FOLDER = Path(__file__).resolve().parent.parent / "templates"
@@ -57,5 +58,8 @@ def _environment() -> Environment:
         "shell": shlex.quote,
         "literal": quote_literal,
         "in_double_quotes": _in_double_quotes,
+        "plain_name": plain_name,
+        "encrypted_name": encrypted_name,
+        "decrypt_command": decrypt_command,
     }
     return environment

@@ -6,13 +6,15 @@ import hashlib
 import io
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, BinaryIO, cast
+from typing import IO, Any, BinaryIO, Protocol, cast
 
 from pydantic import ValidationError
 
+from include.backup.age_keys import Identity
+from include.backup.age_stream import opened
 from include.backup.errors import VerificationError
 from include.backup.manifest import MANIFEST_FILE, FileRecord, Manifest
 from include.backup.names import is_csv
@@ -29,6 +31,13 @@ class Verified:
     archive_sha256: str
     uncompressed_bytes: int
     rows: int
+
+
+class Source(Protocol):
+    """Where bytes come from: a file, or what is in one."""
+
+    def read(self, size: int, /) -> bytes | None:
+        """Return up to so many bytes; none at the end."""
 
 
 class _HashingReader(io.RawIOBase):
@@ -50,14 +59,14 @@ class _HashingReader(io.RawIOBase):
         return int(size)
 
 
-class _Unpacked:
+class Unpacked:
     """
     The archive unpacked by zlib, as the gzip of every machine does it.
 
     Not by ISA-L, which made it: it reads on over reserved header flags and incomplete Huffman codes.
     """
 
-    def __init__(self, source: _HashingReader) -> None:
+    def __init__(self, source: Source) -> None:
         self._source = source
         self._member = zlib.decompressobj(wbits=31)
         self._started = False
@@ -80,7 +89,7 @@ class _Unpacked:
         return b"".join(pieces)
 
 
-def verify_archive(archive: Path, manifest: Manifest) -> Verified:
+def verify_archive(archive: Path, manifest: Manifest, *, identities: Sequence[Identity] = ()) -> Verified:
     """
     Read the whole archive and hold it against its manifest.
 
@@ -88,15 +97,24 @@ def verify_archive(archive: Path, manifest: Manifest) -> Verified:
     the manifest (plain files, no others), size and SHA-256 of each, and that every COPY block and CSV can be
     parsed to its end, with the columns and rows of the manifest.
 
+    Args:
+        archive: Plain, or encrypted with a name that says so.
+        manifest: As it is in the archive.
+        identities: Private keys, for an encrypted one.
+
+    Returns:
+        What was seen; size and SHA-256 are those of the plain archive.
+
     Raises:
+        PrerequisiteError: If it is encrypted and none of the identities opens it.
         VerificationError: The first thing that is not as it should be, with what was seen and expected.
 
     Source: specs/011-automated-backup/spec.md FR-5.
     """
     try:
-        with archive.open("rb") as file:
+        with opened(archive, identities) as file:
             reader = _HashingReader(file)
-            uncompressed, rows = _verify_members(cast("IO[bytes]", _Unpacked(reader)), manifest)
+            uncompressed, rows = _verify_members(cast("IO[bytes]", Unpacked(reader)), manifest)
     except VerificationError as error:
         raise VerificationError(f"{archive.name}: {' '.join(str(error).split())}; do not restore from it") from None
     except (EOFError, OSError, ValueError, zlib.error, tarfile.TarError) as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,9 @@ from zoneinfo import ZoneInfo
 
 from airflow.sdk.exceptions import AirflowSkipException
 
+from include.backup.age_keys import Identity, identities_for
+from include.backup.age_stream import opened
+from include.backup.archive_name import is_encrypted, stem
 from include.backup.clients import find_clients
 from include.backup.database import Database
 from include.backup.drill import drill
@@ -42,10 +45,27 @@ def drill_archive(task: BackupTask) -> float:
     if not task.is_manual and not is_due(settings.backup_drill, last, now=utc_now()):
         raise AirflowSkipException(f"BACKUP_DRILL={settings.backup_drill}: the last drill passed on {last:%Y-%m-%d}")
 
+    identities = _identities(task, archive)
+
     def can_be_cancelled(cancel: Callable[[], None]) -> None:
         task.cancel = cancel
 
-    return drill(archive, server, folder=_workspaces(task), on_start=can_be_cancelled).seconds
+    return drill(archive, server, folder=_workspaces(task), identities=identities, on_start=can_be_cancelled).seconds
+
+
+def _identities(task: BackupTask, archive: Path) -> Sequence[Identity]:
+    """Return the keys that open the archive; none for one that is not encrypted. No key at all skips the drill."""
+    if not is_encrypted(archive.name):
+        return ()
+    identities = identities_for(archive.name, task.settings.backup_age_identity_file)
+    if not identities:
+        raise AirflowSkipException(
+            f"{archive.name} is encrypted and BACKUP_AGE_IDENTITY_FILE is not set: it is not proven by a restore, "
+            "only verified before it was encrypted. Set it where drills run, or restore where the private key is"
+        )
+    with opened(archive, identities) as file:  # a key that does not fit says nothing about the archive
+        file.read(1)
+    return identities
 
 
 def _chosen_archive(task: BackupTask) -> Path:
@@ -115,7 +135,7 @@ class RestoreOrder:
     @property
     def schema(self) -> str:
         """Where single tables go in a database that is there already."""
-        return self.archive.name.removesuffix(".tar.gz").replace("critical_backup", "restored")
+        return stem(self.archive.name).replace("critical_backup", "restored")
 
 
 def _order_as_given(task: BackupTask) -> RestoreOrder:
@@ -146,6 +166,7 @@ def _restore(task: BackupTask, order: RestoreOrder) -> Iterator[Restore]:
     with order.target.connect_for_maintenance() as session:
         clients = find_clients(session.info.server_version // 10000)
     with tempfile.TemporaryDirectory(dir=_workspaces(task), prefix="restore-") as folder:
-        restore = Restore(order.archive, order.target, clients, Path(folder))
+        identities = identities_for(order.archive.name, task.settings.backup_age_identity_file)
+        restore = Restore(order.archive, order.target, clients, Path(folder), identities=identities)
         task.cancel = restore.cancel
         yield restore

@@ -12,6 +12,7 @@ from include.backup import archive as archives
 from include.backup import (
     configuration,
     delivery,
+    encryption,
     heartbeat,
     history,
     incident,
@@ -23,7 +24,9 @@ from include.backup import (
     summary,
     verify,
 )
+from include.backup.age_keys import identities_for
 from include.backup.anomaly import odd_sizes
+from include.backup.archive_name import forms
 from include.backup.catalog import Catalog
 from include.backup.clients import find_clients
 from include.backup.configuration import ConfigurationResult
@@ -36,6 +39,7 @@ from include.backup.scope import load_scope
 from include.backup.selection import Selection, require_tables, select_rows
 from include.backup.summary import SummaryInput, SummaryResult
 from include.backup.templates import size_text, time_text
+from include.backup.verify_published import verify_published
 from include.operators.alerts import announce
 from include.operators.connections import require_mail_connection, source_database
 from include.operators.mail import deliver_archive, mail_server_limit
@@ -162,8 +166,10 @@ def verify_archive(task: BackupTask) -> str:
     if not partial_archive.exists():
         return _verify_published(task)
     manifest = load_step(task.workspace, "write_summary", SummaryResult).manifest
+    if encryption.is_published(manifest, task.backup_dir):
+        partial_archive.unlink()  # the task was killed after the rename, before this
+        return _verify_published(task)
     verified = verify.verify_archive(partial_archive, manifest)
-    archives.publish(partial_archive, manifest, sha256=verified.archive_sha256, backup_dir=task.backup_dir)
     log.info(
         "%s is verified: %s, %s of rows and files read again, %d rows",
         manifest.archive,
@@ -171,7 +177,16 @@ def verify_archive(task: BackupTask) -> str:
         size_text(verified.uncompressed_bytes),
         verified.rows,
     )
-    return manifest.archive
+    refused = prerequisites.check_encryption(task.settings)  # the settings may be others by now
+    if refused:
+        raise BackupError(refused[0])
+    sha256, backup_dir = verified.archive_sha256, task.backup_dir
+    if keys := task.settings.backup_age_recipients:
+        sidecar = encryption.publish_encrypted(partial_archive, manifest, keys, sha256=sha256, backup_dir=backup_dir)
+        log.info("%s is encrypted for %s, and read again", sidecar.archive, ", ".join(keys))
+    else:
+        sidecar = archives.publish(partial_archive, manifest, sha256=sha256, backup_dir=backup_dir)
+    return sidecar.archive
 
 
 def _verify_published(task: BackupTask) -> str:
@@ -179,13 +194,14 @@ def _verify_published(task: BackupTask) -> str:
     workspace = task.run.workspace(task.backup_dir)
     if (workspace / "write_summary.json").exists():
         expected = load_step(workspace, "write_summary", SummaryResult).manifest.archive
-        if not (task.backup_dir / expected).exists():
+        if not any(path.exists() for path in forms(task.backup_dir / expected)):
             raise MissingStepError(f"{workspace} holds no compressed archive: clear compress_archive as well")
     archive, sidecar = task.published_archive()
-    verified = verify.verify_archive(archive, sidecar.without_archive_facts())
-    if verified.archive_sha256 != sidecar.archive_sha256:
-        raise BackupError(f"{archive} has changed since it was verified first; do not restore from it")
-    log.info("%s is verified again: %d rows", archive.name, verified.rows)
+    rows = verify_published(archive, sidecar, identities_for(archive.name, task.settings.backup_age_identity_file))
+    if rows is None:
+        log.info("%s has its SHA-256 and all encrypted chunks; BACKUP_AGE_IDENTITY_FILE is not set", archive.name)
+    else:
+        log.info("%s is verified again: %d rows", archive.name, rows)
     return archive.name
 
 

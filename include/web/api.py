@@ -27,12 +27,12 @@ from include.web.runs import read_facts
 router = APIRouter()
 
 
+@router.head("/health", include_in_schema=False)
 @router.get(
     "/health",
     operation_id="get_health",
     responses={status.HTTP_503_SERVICE_UNAVAILABLE: {"model": Health, "description": "The backups are not healthy."}},
 )
-@router.head("/health", include_in_schema=False)
 def get_health(response: Response) -> Health:
     """Whether the backups are healthy: 200 if they are, otherwise 503. Open to everyone."""
     try:
@@ -93,17 +93,18 @@ def get_config(_: MayLook, settings: Configured) -> Config:
     return Config(
         settings={
             name.upper(): SettingAnswer(
-                value=_shown(getattr(settings, name)),
-                default=None if field.default is PydanticUndefined else _shown(field.default),
+                value=_shown(value := getattr(settings, name), is_default=value == field.default),
+                default=None if field.default is PydanticUndefined else _shown(field.default, is_default=True),
             )
             for name, field in Settings.model_fields.items()
         }
     )
 
 
-def _shown(value: object) -> str | None:
+def _shown(value: object, *, is_default: bool) -> str | None:
     if value is None:
         return None
     if isinstance(value, SecretStr):
         return MASK
-    return mask(", ".join(value) if isinstance(value, tuple) else str(value))
+    text = ", ".join(value) if isinstance(value, tuple) else str(value)
+    return text if is_default else mask(text)

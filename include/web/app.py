@@ -46,6 +46,8 @@ def create_app() -> FastAPI:
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
+        # It would send to the host that the client names, which could be anybody's.
+        redirect_slashes=False,
     )
     app.add_middleware(SecurityHeaders)
     app.add_exception_handler(HTTPException, refuse)

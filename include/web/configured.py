@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import Depends, HTTPException, status
 
 from include.backup.archive_list import ArchiveEntry, ArchiveList, find_archive
+from include.backup.archive_name import ARCHIVE_NAME
 from include.backup.errors import SettingsError, UnknownArchiveError
-from include.backup.manifest import ARCHIVE_NAME
 from include.backup.settings import Settings, load_settings
 from include.web.access import MayLook
 

@@ -22,7 +22,8 @@ from include.web.configured import NAME_SCHEMA, Archives, Configured, sound_arch
 from include.web.refusals import NO_ARCHIVE, REFUSED, Problem
 
 EVENT = "download_backup"
-# Airflow's api-server compresses what it sends; this type it leaves alone, so that bytes and ranges are the file's.
+# Airflow's api-server compresses what it sends, but not this type; so bytes and ranges are the file's. Encrypted archives
+# have it, too: the name says what they are.
 MEDIA_TYPE = "application/gzip"
 _FILE = {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}
 _TEXT = {"text/plain": {"schema": {"type": "string"}}}

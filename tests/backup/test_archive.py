@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from include.backup.archive import PARTIAL_ARCHIVE, compress_archive, publish
+from include.backup.archive_name import ARCHIVE_NAME, archive_name, sidecar_path
 from include.backup.errors import BackupError, VerificationError
 from include.backup.gzip_part import GzipPart, PartRecord, Section, part_path
-from include.backup.manifest import ARCHIVE_NAME, Manifest, Sidecar, archive_name, sidecar_path
+from include.backup.manifest import Manifest, Sidecar
 
 if TYPE_CHECKING:
     from tests.backup.conftest import ArchiveBuilder, BuiltArchive

@@ -11,12 +11,12 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from include.backup.archive_list import ArchiveList, find_archive
-from include.backup.delivery_record import delivery_path
+from include.backup.archive_name import ARCHIVE_NAME, delivery_path, sidecar_path
 from include.backup.drill_record import DrillRecord, write_drill
 from include.backup.errors import UnknownArchiveError
-from include.backup.manifest import ARCHIVE_NAME, read_sidecar, readable_archives, sidecar_path
+from include.backup.manifest import FileRecord, read_sidecar, readable_archives
 from include.backup.retention import RetentionPolicy, plan_expiry
-from tests.fix_archives import NOW
+from tests.fix_archives import ENCRYPTION, NOW
 
 if TYPE_CHECKING:
     from tests.fix_archives import MakeTable, Publish
@@ -53,6 +53,22 @@ def test_entry_has_the_figures_of_its_manifest(folder: Path, publish: Publish, t
     assert entry.drill is None
     assert entry.delivery
     assert entry.delivery.recipients == {}
+
+
+def test_encrypted_archive_is_listed_with_its_companions(folder: Path, publish: Publish) -> None:
+    """And what would be readable in a plain one is not in clear."""
+    files = [
+        FileRecord(name=name, kind=kind, mode="0600", bytes=1, sha256="0" * 64)
+        for name, kind in ((".env", "configuration"), ("nginx.conf", "configuration"), ("x.key", "rows"))
+    ]
+    encrypted = publish(files=files, encryption=ENCRYPTION)
+    plain = publish(files=files, hours_old=30)
+    drill(encrypted, passed=True)
+    first, second = ArchiveList(folder).entries()
+    assert (first.name, first.problem, first.drill is not None) == (encrypted.name, "", True)
+    assert first.head
+    assert second.head
+    assert (second.name, first.head.in_clear, second.head.in_clear) == (plain.name, (), (".env",))
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from include.backup import mail
+from include.backup.archive_name import delivery_path
 from include.backup.delivery import Order, deliver
-from include.backup.delivery_record import DeliveryRecord, delivery_path, read_delivery
+from include.backup.delivery_record import DeliveryRecord, read_delivery
 from include.backup.delivery_result import not_reached, refusal_notice
 from include.backup.errors import BackupError, DeliveryError, TemporaryError, UnansweredError
 from include.backup.letter import Choice, Letter

@@ -27,6 +27,7 @@ from include.backup.mail import explain
 from include.backup.manifest import FileRecord, RunRecord
 from include.backup.outgoing import BLOCK_BYTES, outgoing
 from include.backup.templates import size_text
+from tests.fix_archives import ENCRYPTION, PUBLIC_KEY
 
 if TYPE_CHECKING:
     from tests.backup.conftest import MakeLetter
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 MB = 1024 * 1024
 SENDER = "backup@example.com"
 ADMINS = ("ada@example.com", "bob@example.org")
+KEY_FILE = FileRecord(name="ssl/key.pem", kind="configuration", mode="0600", bytes=1, sha256="0" * 64)
 SNAPSHOT_AT = datetime(2026, 11, 20, 2, 0, 4, tzinfo=timezone.utc)
 
 
@@ -106,6 +108,26 @@ def test_message_attachment_arrives_unchanged(letter: MakeLetter) -> None:
     assert attachment.get_filename() == "critical_backup_20261120_020004.tar.gz"
     assert attachment.get_content_type() == "application/gzip"
     assert "The archive is attached." in texts(message)[0]
+
+
+def test_message_encrypted_attachment_arrives_unchanged_with_its_command(letter: MakeLetter) -> None:
+    """It is no gzip to a mail program; both texts say how it is decrypted, which keys open it, and unpack the plain."""
+    name = "critical_backup_20261120_020004.tar.gz"
+    one = letter(archive=f"{name}.age", encryption=ENCRYPTION, files=(KEY_FILE,))
+    message = build(one)
+    (attachment,) = message.iter_attachments()
+    assert attachment.get_content() == one.archive.read_bytes()
+    assert (attachment.get_filename(), attachment.get_content_type()) == (f"{name}.age", "application/octet-stream")
+    for text in texts(message):
+        for part in (f"age -d -i KEY_FILE -o {name} {name}.age", f"tar -xzf {name} -C restore", PUBLIC_KEY):
+            assert part in text
+        assert "not encrypted" not in text
+
+
+def test_message_plain_archive_says_nothing_of_decryption(letter: MakeLetter) -> None:
+    """There is nothing to decrypt."""
+    for text in texts(build(letter())):
+        assert "age -d" not in text
 
 
 def test_message_link_has_no_attachment(letter: MakeLetter) -> None:
@@ -219,13 +241,22 @@ def test_message_shows_every_table_file_and_warning(letter: MakeLetter, table: M
 
 @pytest.mark.parametrize(
     ("name", "warned"),
-    [("ssl/key.pem", True), (".env.production", True), ("tls/server.key", True), ("nginx.prod.conf", False)],
+    [
+        ("ssl/key.pem", True),
+        (".env.production", True),
+        ("prod.env", True),
+        ("tls/SERVER.KEY", True),
+        ("deploy/id_ed25519", True),
+        ("deploy/id_ed25519.pub", False),
+        ("nginx.prod.conf", False),
+    ],
 )
 def test_message_secret_files_warned_about(letter: MakeLetter, name: str, warned: bool) -> None:
     """Where private keys or .env travel in clear, the mail says so and names them."""
     files = (FileRecord(name=name, kind="configuration", mode="0600", bytes=1, sha256="0" * 64),)
     for text in texts(build(letter(files=files))):
         assert ("not encrypted" in text) is warned
+        assert ("BACKUP_AGE_RECIPIENTS" in text) is warned
 
 
 @pytest.mark.parametrize(

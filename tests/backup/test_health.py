@@ -13,11 +13,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from include.backup import health, manifest, status
+from include.backup import archive_name, health, status
 from include.backup.drill_record import DrillRecord, write_drill
 from include.backup.health import Limits, age_hours, check_health, odd_figures, read_limits
 from include.backup.settings import BYTES_PER_MB, Settings
-from tests.fix_archives import NOW
+from tests.fix_archives import ENCRYPTION, NOW
 
 if TYPE_CHECKING:
     from tests.fix_archives import Publish
@@ -159,7 +159,7 @@ def test_archive_that_is_gone_or_not_of_its_size_is_named(folder: Path, publish:
 )
 def test_manifest_that_cannot_be_read_is_named(folder: Path, publish: Publish, content: str, piece: str) -> None:
     """Its name and what is wrong with it."""
-    path = manifest.sidecar_path(publish())
+    path = archive_name.sidecar_path(publish())
     path.write_text(content)
     assert str(path) in reason(folder)
     assert piece in reason(folder)
@@ -231,6 +231,25 @@ def test_age_in_the_hour_that_comes_twice_is_never_negative_by_more_than_the_cha
     assert -1 <= age_hours(last, now=now, zone=berlin) <= 40 / 60
 
 
+def test_encrypted_archive_is_an_archive(folder: Path, publish: Publish) -> None:
+    """Its manifest and drill are found beside it; a plain one and an encrypted one may lie side by side."""
+    publish(hours_old=30)
+    newest = publish(encryption=ENCRYPTION)
+    drill(newest, passed=True)
+    report = check_health(limits(folder), now=NOW)
+    assert (report.healthy, report.facts["archive"]) == (True, newest.name)
+    assert newest.name.endswith(".tar.gz.age")
+    assert report.facts["drill_passed"] is True
+
+
+def test_encrypted_backup_needs_room_three_times(folder: Path) -> None:
+    """Parts, archive and encrypted archive are on the disk at once."""
+    size = 5 * BYTES_PER_MB
+    assert odd_figures(limits(folder), archive_bytes=size, free_bytes=3 * size, copies=3) == []
+    (full,) = odd_figures(limits(folder), archive_bytes=size, free_bytes=3 * size - 1, copies=3)
+    assert "needs about 3 times the newest's size" in full
+
+
 def test_defaults_and_names_are_those_of_the_package() -> None:
     """The check cannot import them, so this holds them to one another."""
     packaged = read_limits({})
@@ -242,7 +261,7 @@ def test_defaults_and_names_are_those_of_the_package() -> None:
     ):
         assert Settings.model_fields[field].default == seen
     assert (health.LAST_SUCCESS_FILE, health.LAST_SIZE_FILE) == (status.LAST_SUCCESS_FILE, status.LAST_SIZE_FILE)
-    assert manifest.ARCHIVE_NAME.pattern == f"^{health.ARCHIVE_NAME.pattern}$"
+    assert archive_name.ARCHIVE_NAME.pattern == f"^{health.ARCHIVE_NAME.pattern}$"
 
 
 @pytest.mark.parametrize("shell", [[], *SHELLS])

@@ -12,9 +12,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from include.backup.archive_name import sidecar_path
 from include.backup.history import History, history_of, is_unusual, read_history
 from include.backup.letter import build_message
-from include.backup.manifest import Sidecar, sidecar_path
+from include.backup.manifest import Sidecar
 from include.backup.size_picture import HEIGHT_PIXELS, SLOT_PIXELS, size_picture
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import ValidationError
 
+from include.backup.archive_name import sidecar_path
 from include.backup.errors import BackupError, MissingStepError, VerificationError
 from include.backup.manifest import (
     FileRecord,
@@ -22,7 +23,6 @@ from include.backup.manifest import (
     read_sidecar,
     readable_archives,
     save_step,
-    sidecar_path,
 )
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def test_sidecar_names_are_those_of_the_data_model(sidecar: MakeSidecar, table: 
     values = sidecar(tables=(table("a", "a.csv", ("x",), windowed=True),)).model_dump(mode="json", by_alias=True)
     assert list(values) == [
         "format_version", "archive", "run", "snapshot_at", "cut_off", "server", "clients", "configuration_dir",
-        "tables", "files", "sequences", "left_out", "warnings", "archive_bytes", "archive_sha256",
+        "tables", "files", "sequences", "left_out", "warnings", "archive_bytes", "archive_sha256", "encryption",
     ]  # fmt: skip
     assert list(values["run"]) == ["run_id", "kind", "stands_for", "reason"]
     assert list(values["server"]) == [

@@ -6,6 +6,7 @@ import json
 from urllib.parse import quote
 
 import pytest
+from pyrage import x25519
 
 from include.backup import masking
 from include.backup.database import Database
@@ -43,6 +44,12 @@ def test_secret_of_the_environment_is_masked_wherever_it_stands(name: str, value
     """As it is, and as URLs, JSON, Python and libpq quote it."""
     for form in (secret, quote(secret), quote(secret, safe=""), json.dumps(secret)[1:-1], repr(secret)[1:-1]):
         assert mask(f"before {form} after", {name: value}) == "before *** after"
+
+
+def test_private_key_of_age_is_masked_without_knowing_it() -> None:
+    """Wherever somebody has put it by mistake."""
+    key = str(x25519.Identity.generate())
+    assert mask(f"x {key} y '{key.lower()}'", {}) == "x *** y '***'"
 
 
 def test_what_is_no_secret_stays() -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from include.backup import health
 from include.backup.archive_list import _read_head
-from include.backup.delivery_record import DeliveryRecord, RecipientRecord, delivery_path
+from include.backup.archive_name import delivery_path
+from include.backup.delivery_record import DeliveryRecord, RecipientRecord
 from include.backup.drill_record import DrillRecord, write_drill
 from include.backup.manifest import RunRecord
 from include.backup.notice import Notice

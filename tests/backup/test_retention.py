@@ -10,10 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.backup.delivery_record import delivery_path
-from include.backup.drill_record import drill_path
-from include.backup.manifest import Sidecar, archive_name, sidecar_path
+from include.backup.archive_name import (
+    archive_name,
+    decrypt_path,
+    delivery_path,
+    drill_path,
+    encrypted_name,
+    sidecar_path,
+)
+from include.backup.manifest import Sidecar
 from include.backup.retention import ExpiryPlan, RetentionPolicy, expire_archives, plan_expiry
+from tests.fix_archives import ENCRYPTION
 
 if TYPE_CHECKING:
     from tests.fix_archives import MakeSidecar
@@ -142,6 +149,22 @@ def test_expire_old_archives_go_with_their_sidecars(tmp_path: Path, sidecar: Mak
     assert [archive.archive for archive in plan.expire] == [path.name for path in archives[30:]]
     expected = {path.name for path in archives[:30]}
     expected |= {companion(path).name for path in archives[:30] for companion in companions}
+    assert {path.name for path in tmp_path.iterdir()} == expected
+
+
+def test_expire_mixed_archives_go_with_all_that_is_beside_them(tmp_path: Path, sidecar: MakeSidecar) -> None:
+    """Encryption was switched on and off: each night has one form, and both are counted together."""
+    names = {day: archive_name(NOW - timedelta(days=day, minutes=10)) for day in range(33)}
+    for day, name in names.items():
+        encrypted = {"archive": encrypted_name(name), "encryption": ENCRYPTION} if day % 2 else {}
+        archive = store(tmp_path, sidecar(snapshot_at=NOW - timedelta(days=day, minutes=10), **encrypted))
+        if day % 2:
+            decrypt_path(archive).write_text("how")
+    expire_archives(tmp_path, POLICY, now=NOW)
+    kept = [names[day] for day in range(30)]
+    expected = {encrypted_name(name) if day % 2 else name for day, name in enumerate(kept)}
+    expected |= {sidecar_path(Path(name)).name for name in kept}
+    expected |= {decrypt_path(Path(name)).name for name in kept[1::2]}
     assert {path.name for path in tmp_path.iterdir()} == expected
 
 

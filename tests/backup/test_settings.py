@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from pyrage import x25519
 
 from include.backup.errors import SettingsError
 from include.backup.settings import PACKAGED_SCOPE_FILE, Settings, load_metrics_token, load_settings
@@ -42,6 +43,9 @@ DEFAULTS = {
     "backup_retention_days": 30,
     "backup_retention_min_keep": 7,
     "backup_max_age_hours": 25,
+    "backup_age_recipients": None,
+    "backup_age_identity_file": None,
+    "backup_require_encryption": False,
     "backup_deadline_minutes": 10,
     "backup_slack_webhook_url": None,
     "backup_log_file": Path("/var/log/backup.log"),
@@ -93,6 +97,8 @@ WRONG = [
     ("BACKUP_RETENTION_DAYS", "0", "greater than or equal to 1"),
     ("BACKUP_RETENTION_MIN_KEEP", "0", "greater than or equal to 1"),
     ("BACKUP_MAX_AGE_HOURS", "0", "greater than or equal to 1"),
+    ("BACKUP_AGE_IDENTITY_FILE", "keys.txt", "absolute path"),
+    ("BACKUP_REQUIRE_ENCRYPTION", "perhaps", "valid boolean"),
     ("BACKUP_RETRY_DELAY_SECONDS", "0", "greater than or equal to 1"),
     ("BACKUP_RUN_TIMEOUT_MINUTES", "0", "greater than or equal to 1"),
 ]
@@ -178,6 +184,31 @@ def test_settings_limits_not_in_order_names_both(monkeypatch: pytest.MonkeyPatch
     message = refusal(monkeypatch, {"BACKUP_MIN_SIZE_MB": limits[0], "BACKUP_MAX_SIZE_MB": limits[1]})
     assert f"BACKUP_MIN_SIZE_MB={limits[0]}" in message
     assert f"BACKUP_MAX_SIZE_MB={limits[1]}" in message
+
+
+def test_age_recipients_are_public_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several, separated by commas."""
+    keys = tuple(str(x25519.Identity.generate().to_public()) for _ in range(2))
+    assert load(monkeypatch, {"BACKUP_AGE_RECIPIENTS": ", ".join(keys)}).backup_age_recipients == keys
+
+
+@pytest.mark.parametrize("variable", ["BACKUP_AGE_RECIPIENTS", "BACKUP_AGE_IDENTITY_FILE"])
+def test_private_key_in_a_setting_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    """The two mistakes that are near: the wrong key, and the key instead of its file."""
+    key = str(x25519.Identity.generate())
+    message = refusal(monkeypatch, {variable: key})
+    assert f"{variable}=" in message
+    assert key not in message
+    assert key[20:30] not in message
+
+
+def test_wrong_recipients_are_never_shown_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody knows what it is that is there instead."""
+    message = refusal(monkeypatch, {"BACKUP_AGE_RECIPIENTS": "hunter2-hunter2"})
+    assert message.startswith(
+        "wrong settings: BACKUP_AGE_RECIPIENTS=***: key 1 of 1 is not a public key; expected age1"
+    )
+    assert "hunter2" not in message
 
 
 def test_settings_limits_and_others_wrong_reported_together(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,7 +81,7 @@ def mail_values(sidecar: MakeSidecar, folder: Path, **changes: object) -> dict[s
             zone=timezone.utc,
         ),
         "warnings": (ODD,),
-        "secrets": [ODD],
+        "in_clear": [ODD],
     }
     return values | changes
 

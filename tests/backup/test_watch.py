@@ -9,7 +9,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from include.backup.manifest import RunRecord, Sidecar, sidecar_path
+from include.backup.archive_name import sidecar_path
+from include.backup.manifest import RunRecord, Sidecar
 from include.backup.observe import age_hours, observe
 from include.backup.settings import Settings
 from include.backup.status import LAST_SUCCESS_FILE

@@ -16,7 +16,8 @@ from airflow.models.dagrun import DagRun
 from airflow.sdk.api.datamodels._generated import DagRunType
 from airflow.utils.session import create_session
 
-from include.backup.manifest import read_sidecar, sidecar_path
+from include.backup.archive_name import sidecar_path
+from include.backup.manifest import read_sidecar
 from include.backup.status import LAST_SUCCESS_FILE
 from include.operators.alerts import alert_run_failure
 from include.operators.backup import WATCH_MEMORY

@@ -16,6 +16,7 @@ from typing import cast
 
 import pytest
 import yaml
+from pyrage import x25519
 
 from include.backup.settings import PACKAGED_SCOPE_FILE
 from include.demo.ports import free_port
@@ -23,6 +24,7 @@ from include.operators.connection_variables import connection_variables
 from tests.fix_airflow import HOME, LocalAirflow, RunResult, Site
 
 WRONG_PASSWORD = secrets.token_urlsafe(16)
+PRIVATE_KEY = str(x25519.Identity.generate())
 
 
 @pytest.fixture
@@ -42,7 +44,7 @@ def nothing_leaks(
             if path.is_file():
                 texts[str(path)] = readable(path.read_bytes())
     # The configuration files that are backed up are the customer's own; these passwords are not in them.
-    for secret in (site.settings["POSTGRES_PASSWORD"], site.settings["SMTP_PASS"], WRONG_PASSWORD):
+    for secret in (site.settings["POSTGRES_PASSWORD"], site.settings["SMTP_PASS"], WRONG_PASSWORD, PRIVATE_KEY):
         assert [place for place, text in texts.items() if secret in text] == []
 
 
@@ -187,6 +189,27 @@ CASES = [
         "create_workspace",
         retried=False,
         words=("BACKUP_PARALLEL='many'", "valid integer"),
+    ),
+    Case(
+        "encryption that is demanded and has no keys",
+        {"BACKUP_REQUIRE_ENCRYPTION": "true"},
+        CHECK,
+        retried=False,
+        words=("BACKUP_REQUIRE_ENCRYPTION is on", "BACKUP_AGE_RECIPIENTS is not set", "expected the public keys (age1"),
+    ),
+    Case(
+        "private key where the public ones belong",
+        {"BACKUP_AGE_RECIPIENTS": PRIVATE_KEY},
+        "create_workspace",
+        retried=False,
+        words=("BACKUP_AGE_RECIPIENTS=***", "key 1 of 1 is a private key", "Make a new pair"),
+    ),
+    Case(
+        "private key where its file belongs",
+        {"BACKUP_AGE_IDENTITY_FILE": PRIVATE_KEY},
+        "create_workspace",
+        retried=False,
+        words=("BACKUP_AGE_IDENTITY_FILE='***'", "not an absolute path"),
     ),
     Case(
         "wrong mail password",

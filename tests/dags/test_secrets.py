@@ -22,7 +22,18 @@ from tests.fix_airflow import HOME, LocalAirflow, Site
 
 PLANTED = {
     name: f"planted-{name}-Zq7"
-    for name in ("postgres", "smtp", "sslpassword", "link", "heartbeat", "worker", "airflow", "slack", "metrics-token")
+    for name in (
+        "postgres",
+        "smtp",
+        "sslpassword",
+        "link",
+        "heartbeat",
+        "worker",
+        "airflow",
+        "slack",
+        "metrics-token",
+        "age",
+    )
 }
 PROCESSES = Path("/proc")
 
@@ -204,6 +215,7 @@ def test_server_that_echoes_a_password_shows_no_secret_anywhere(
     ("name", "value"),
     [
         ("BACKUP_LINK_BASE_URL", f"https://user:{PLANTED['link']}@example.com"),
+        ("BACKUP_AGE_RECIPIENTS", PLANTED["age"]),
         ("BACKUP_HEARTBEAT_URL", f"ftp://example.com/{PLANTED['heartbeat']}"),
         ("BACKUP_METRICS_TOKEN", f"{PLANTED['metrics-token']} with spaces"),
     ],

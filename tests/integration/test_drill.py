@@ -10,11 +10,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from include.backup.archive_name import drill_path, sidecar_path
 from include.backup.database import Database
 from include.backup.drill import DRILL_LOCK, SCRATCH_PREFIX, drill
-from include.backup.drill_record import drill_path, read_drill
+from include.backup.drill_record import read_drill
 from include.backup.errors import BackupError, TemporaryError, VerificationError
-from include.backup.manifest import read_sidecar, sidecar_path
+from include.backup.manifest import read_sidecar
 from include.backup.retention import RetentionPolicy, plan_expiry
 from include.demo.embedded_postgres import EmbeddedPostgres
 from tests.fix_pipeline import Pipeline, database_of, run_sql

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import socket
 import sys
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
+from pyrage import x25519
 
 from include.backup.errors import BackupError, PrerequisiteError, TemporaryError
 from include.backup.prerequisites import Findings, check_prerequisites
@@ -197,6 +199,45 @@ def test_closed_port_may_pass(shop: Pipeline) -> None:
         shop.database = dataclasses.replace(shop.database, port=unused.getsockname()[1])
         with pytest.raises(TemporaryError, match="cannot reach"):
             check(shop).raise_errors()
+
+
+def test_required_encryption_without_keys_is_an_error(shop: Pipeline) -> None:
+    """With keys it is none."""
+    findings = check(shop, backup_require_encryption=True)
+    with pytest.raises(PrerequisiteError, match="BACKUP_REQUIRE_ENCRYPTION is on and BACKUP_AGE_RECIPIENTS is not set"):
+        findings.raise_errors()
+    keys = (str(x25519.Identity.generate().to_public()),)
+    check(shop, backup_require_encryption=True, backup_age_recipients=keys).raise_errors()
+
+
+def test_identity_that_drills_cannot_use_is_a_warning(shop: Pipeline, tmp_path: Path) -> None:
+    """The backup itself needs none; a key that opens the new archives is nothing to report."""
+    identity = x25519.Identity.generate()
+    keys, path = (str(identity.to_public()),), tmp_path / "keys.txt"
+
+    def warnings() -> list[str]:
+        findings = check(shop, backup_age_recipients=keys, backup_age_identity_file=path)
+        findings.raise_errors()
+        return [warning for warning in findings.warnings if "drills cannot decrypt" in warning]
+
+    assert "No such file" in warnings()[0]
+    path.write_text(str(x25519.Identity.generate()))
+    assert "has mode" in warnings()[0]
+    path.chmod(0o600)
+    assert "belongs to a public key" in warnings()[0]
+    path.write_text(f"{x25519.Identity.generate()}\n{identity}\n")
+    assert warnings() == []
+
+
+def test_encrypted_backup_needs_more_disk(sample_pipeline: Pipeline) -> None:
+    """The encrypted archive is there with the plain one and its parts."""
+    from include.backup.prerequisites import _check_disk  # noqa: PLC0415
+
+    free = shutil.disk_usage(sample_pipeline.backup_dir).free
+    for encrypted, errors in ((False, 0), (True, 1)):
+        findings = Findings()
+        _check_disk(findings, sample_pipeline.backup_dir, int(free * 1.2), encrypted=encrypted)
+        assert len(findings.errors) == errors
 
 
 def test_too_little_disk_is_an_error_with_both_figures(sample_pipeline: Pipeline) -> None:

@@ -1,35 +1,14 @@
-"""Archives with contents, for whoever downloads them."""
+"""What Airflow's audit log says of downloads."""
 
 from __future__ import annotations
 
-import hashlib
-import secrets
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from include.backup.settings import BYTES_PER_MB
 from tests.fix_airflow import LocalAirflow
 from tests.fix_api_server import ApiServer
-from tests.fix_archives import publish_archive
-
-PutArchive = Callable[..., Path]
-
-
-@pytest.fixture
-def put_archive(api_server: ApiServer) -> PutArchive:
-    """Put archives of random bytes into the server's BACKUP_DIR; keywords as those of `publish_archive`."""
-
-    def put(*, size: int = 2 * BYTES_PER_MB + 7, **changes: object) -> Path:
-        content = secrets.token_bytes(size)
-        sha256 = hashlib.sha256(content).hexdigest()
-        archive = publish_archive(api_server.backup_dir, size=size, archive_sha256=sha256, **changes)  # type: ignore[arg-type]
-        archive.write_bytes(content)
-        return archive
-
-    return put
 
 
 @pytest.fixture

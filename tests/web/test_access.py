@@ -9,8 +9,7 @@ import pytest
 from fastapi.routing import APIRoute
 
 from include.web.app import PREFIX, create_app
-from tests.fix_api_server import ApiServer
-from tests.web.conftest import PutArchive
+from tests.fix_api_server import ApiServer, PutArchive
 
 NAME = "critical_backup_20261120_020004.tar.gz"
 OPEN = {"/backup/health"}
@@ -98,7 +97,12 @@ def test_every_answer_has_the_security_headers(api_server: ApiServer, path: str)
 def test_address_in_a_header_leads_nobody_away(api_server: ApiServer, header: str) -> None:
     """Whatever a client or a proxy says about hosts stands in no redirect and on no page."""
     headers = {header: "host=evil.example" if header == "Forwarded" else "evil.example", "Accept": "text/html"}
-    for user, path in ((None, "/backup/status"), ("guest", "/backup/status"), ("admin", "/backup/nothing")):
+    for user, path in (
+        (None, "/backup/status"),
+        ("guest", "/backup/status"),
+        ("admin", "/backup/nothing"),
+        ("admin", "/backup/status/"),
+    ):
         answer = api_server.get(path, user, **headers)
         assert answer.status_code in (307, 403, 404)
         assert "evil.example" not in answer.text + str(answer.headers)

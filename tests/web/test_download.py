@@ -13,13 +13,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from include.backup.archive_name import sidecar_path
 from include.backup.link import KEY_FILE, signed_link
-from include.backup.manifest import sidecar_path
 from include.backup.settings import BYTES_PER_MB
 from tests.fix_airflow import LocalAirflow, Site
-from tests.fix_api_server import ApiServer
+from tests.fix_api_server import ApiServer, PutArchive
 from tests.fix_archives import publish_archive
-from tests.web.conftest import PutArchive
 
 LARGE_MB = 300
 MOST_GROWTH_MB = 8
