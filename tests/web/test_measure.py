@@ -139,6 +139,14 @@ def test_backups_that_stopped_long_ago_are_still_measured(publish: Publish) -> N
     assert (values["success_ratio.7d"], values["success_ratio.30d"]) == (0, 0)
 
 
+def test_newest_archive_is_measured_however_old_it_is(publish: Publish) -> None:
+    """It is what there is to restore from; which nights are missed is no longer known."""
+    publish(hours_old=24 * 200)
+    values = look()
+    assert values["archive_size_bytes"] == 2 * BYTES_PER_MB
+    assert "success_ratio.30d" not in values
+
+
 def test_success_ratio_counts_nights_and_not_runs(publish: Publish) -> None:
     """Ten nights: one failed, one missed, one made up for by a backfill; manual runs are no nights."""
     for ago in (0, 1, 2, 4, 5, 6, 8, 9):
@@ -260,11 +268,12 @@ def test_folder_that_cannot_be_read_leaves_the_runs(
 
 
 def test_metadata_database_that_does_not_answer_leaves_the_folder(
-    publish: Publish, caplog: pytest.LogCaptureFixture
+    publish: Publish, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A real refused connection; its password does not come into the log."""
+    """A host that is not there; a password that somebody has typed into its place does not come into the log."""
     night(publish, 0)
-    engine = create_engine("postgresql+psycopg://airflow:s3cret-word@127.0.0.1:1/airflow")
+    monkeypatch.setenv("METADATA_PASSWORD", "s3cret-word")
+    engine = create_engine("postgresql+psycopg://airflow:s3cret-word@s3cret-word.invalid/airflow")
     registry = CollectorRegistry()
     with Session(engine) as session, caplog.at_level(logging.WARNING):
         registry.register(measure(os.environ, lambda since: read_runs(session, since=since), now=NOW))
@@ -273,4 +282,5 @@ def test_metadata_database_that_does_not_answer_leaves_the_folder(
     assert values["age_seconds"] == 3 * 3600
     assert "run_in_progress" not in values
     assert "metrics without Airflow's runs" in caplog.text
+    assert "***.invalid" in caplog.text
     assert "s3cret-word" not in caplog.text
