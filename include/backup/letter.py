@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import tzinfo
+from datetime import timedelta, tzinfo
 from email.message import EmailMessage
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 from include.backup.archive_name import stem
 from include.backup.history import History
 from include.backup.in_clear import secrets_in_clear
+from include.backup.link import SignedLink, signed_link
 from include.backup.mail import domain_of, new_message
 from include.backup.manifest import Sidecar
 from include.backup.outgoing import Outgoing, outgoing
+from include.backup.run import utc_now
 from include.backup.size_picture import size_picture
 from include.backup.templates import size_text
-
-DOWNLOAD_PATH = "/backup/archives/{name}/download"
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Letter:
         run_url: The run's page in Airflow, if known.
         zone: For times.
         history: The nights before, for the picture and for what changed; None leaves both out.
+        link_days: How long the link works.
     """
 
     archive: Path
@@ -53,11 +55,15 @@ class Letter:
     run_url: str | None
     zone: tzinfo
     history: History | None = None
+    link_days: int = 7
 
-    @property
-    def link(self) -> str | None:
-        """Where the archive can be fetched; None if BACKUP_LINK_BASE_URL is not set."""
-        return self.link_base_url and self.link_base_url + DOWNLOAD_PATH.format(name=self.archive.name)
+    @cached_property
+    def link(self) -> SignedLink | None:
+        """Where the archive can be fetched, and until when; None if BACKUP_LINK_BASE_URL is not set."""
+        if not self.link_base_url:
+            return None
+        works_until = utc_now().astimezone(self.zone) + timedelta(days=self.link_days)
+        return signed_link(self.archive, self.link_base_url, works_until=works_until)
 
 
 def build_message(letter: Letter, *, sender: str, recipients: Sequence[str], edition: str = "") -> Outgoing:

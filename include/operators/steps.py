@@ -252,6 +252,7 @@ def _email(kind: Literal["attachment", "link"], task: BackupTask) -> dict[str, s
         run_url=task.run_url,
         zone=zone,
         history=history.read_history(sidecar, task.backup_dir, zone),
+        link_days=settings.backup_link_days,
     )
     return deliver_archive(task, mail)
 
