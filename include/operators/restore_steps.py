@@ -12,15 +12,14 @@ from zoneinfo import ZoneInfo
 
 from airflow.sdk.exceptions import AirflowSkipException
 
-from include.backup.age_keys import Identity, identities_for
-from include.backup.age_stream import opened
-from include.backup.archive_name import is_encrypted, stem
+from include.backup.age_keys import Identity, belong_together, identities_for, read_identities
+from include.backup.archive_name import stem
 from include.backup.clients import find_clients
 from include.backup.database import Database
 from include.backup.drill import drill
 from include.backup.drill_record import is_due, last_passed
 from include.backup.errors import BackupError, PrerequisiteError, RestoreError
-from include.backup.manifest import readable_archives
+from include.backup.manifest import read_sidecar, readable_archives
 from include.backup.notice import Notice
 from include.backup.restore import Restore
 from include.backup.restore_target import check_target, may_create_databases
@@ -44,7 +43,6 @@ def drill_archive(task: BackupTask) -> float:
     last = last_passed(settings.backup_dir)
     if not task.is_manual and not is_due(settings.backup_drill, last, now=utc_now()):
         raise AirflowSkipException(f"BACKUP_DRILL={settings.backup_drill}: the last drill passed on {last:%Y-%m-%d}")
-
     identities = _identities(task, archive)
 
     def can_be_cancelled(cancel: Callable[[], None]) -> None:
@@ -54,17 +52,25 @@ def drill_archive(task: BackupTask) -> float:
 
 
 def _identities(task: BackupTask, archive: Path) -> Sequence[Identity]:
-    """Return the keys that open the archive; none for one that is not encrypted. No key at all skips the drill."""
-    if not is_encrypted(archive.name):
+    """
+    Return the keys that open the archive; none for one that is not encrypted. No key at all skips the drill.
+
+    A key that does not fit fails the task before the drill: it says nothing about the archive, so nothing is recorded.
+    """
+    encryption = read_sidecar(archive).encryption
+    if not encryption:
         return ()
-    identities = identities_for(archive.name, task.settings.backup_age_identity_file)
+    identities = read_identities(task.settings.backup_age_identity_file)
     if not identities:
         raise AirflowSkipException(
             f"{archive.name} is encrypted and BACKUP_AGE_IDENTITY_FILE is not set: it is not proven by a restore, "
             "only verified before it was encrypted. Set it where drills run, or restore where the private key is"
         )
-    with opened(archive, identities) as file:  # a key that does not fit says nothing about the archive
-        file.read(1)
+    if not belong_together(identities, encryption.recipients):
+        raise PrerequisiteError(
+            f"no key in BACKUP_AGE_IDENTITY_FILE opens {archive.name}, which is encrypted for "
+            f"{', '.join(encryption.recipients)}; put the private key of one of them into the file"
+        )
     return identities
 
 

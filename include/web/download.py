@@ -15,6 +15,7 @@ from fastapi.responses import FileResponse
 from starlette.types import Receive, Scope, Send
 
 from include.backup.archive_list import ArchiveEntry
+from include.backup.archive_name import is_encrypted
 from include.backup.errors import LinkError
 from include.backup.link import check_link
 from include.web.access import DAG_ID, MayFetch
@@ -22,10 +23,13 @@ from include.web.configured import NAME_SCHEMA, Archives, Configured, sound_arch
 from include.web.refusals import NO_ARCHIVE, REFUSED, Problem
 
 EVENT = "download_backup"
-# Airflow's api-server compresses what it sends, but not this type; so bytes and ranges are the file's. Encrypted archives
-# have it, too: the name says what they are.
+# Airflow's api-server compresses what it sends. This type it leaves alone, so that bytes and ranges are the file's; and
+# other types where an encoding is named already. Encrypted archives have no registered type, and are no gzip.
 MEDIA_TYPE = "application/gzip"
-_FILE = {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}
+ENCRYPTED_MEDIA_TYPE = "application/octet-stream"
+AS_IT_IS = {"Content-Encoding": "identity"}
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_FILE = {MEDIA_TYPE: _BINARY, ENCRYPTED_MEDIA_TYPE: _BINARY}
 _TEXT = {"text/plain": {"schema": {"type": "string"}}}
 _HEADERS = {
     "ETag": {"description": "SHA-256 of the archive, in quotes.", "schema": {"type": "string"}},
@@ -120,4 +124,10 @@ def download_archive(
 def describe_download(archive: AskedArchive) -> FileResponse:
     """The headers of the download."""
     sha256 = archive.head.archive_sha256 if archive.head else ""
-    return ArchiveResponse(archive.path, headers={"ETag": f'"{sha256}"'}, media_type=MEDIA_TYPE, filename=archive.name)
+    encrypted = is_encrypted(archive.name)
+    return ArchiveResponse(
+        archive.path,
+        headers={"ETag": f'"{sha256}"'} | (AS_IT_IS if encrypted else {}),
+        media_type=ENCRYPTED_MEDIA_TYPE if encrypted else MEDIA_TYPE,
+        filename=archive.name,
+    )

@@ -134,8 +134,9 @@ def test_kill_between_the_name_and_the_end_of_the_plain_archive_is_made_good(
     assert not plain.exists()
     plain.write_bytes(content)
     airflow.clear(run_id, "verify_archive", downstream=True)
+    assert airflow.run(run_id, pause_before="check_size").states["verify_archive"] == "success"
+    assert not plain.exists()
     assert airflow.run(run_id).state == "success"
-    assert plain_archives(encrypting.backup_dir) == []
     assert {path: path.read_bytes() for path in encrypting.backup_dir.glob("critical_backup_*")} == before
 
 
@@ -206,6 +207,23 @@ def test_key_that_does_not_fit_fails_the_drill_and_takes_no_proof_away(
     with pytest.raises(AirflowFailException, match=f"no key in BACKUP_AGE_IDENTITY_FILE opens {archive.name}"):
         drill()
     assert read_drill(archive) == proven
+
+
+@pytest.mark.parametrize("place", [30, 1000])
+def test_damaged_encrypted_archive_fails_its_drill(
+    airflow: LocalAirflow, encrypting: Site, pair: KeyPair, monkeypatch: pytest.MonkeyPatch, place: int
+) -> None:
+    """In its header as in its first chunk: it is the archive that is wrong, not the key, and that is recorded."""
+    archive = encrypting.backup_dir / backup(airflow)
+    content = bytearray(archive.read_bytes())
+    content[place] ^= 1
+    archive.write_bytes(content)
+    monkeypatch.setenv("BACKUP_AGE_IDENTITY_FILE", str(pair.file))
+    with pytest.raises(AirflowFailException, match="do not restore from it"):
+        drill()
+    record = read_drill(archive)
+    assert record is not None
+    assert not record.passed
 
 
 def test_keys_can_be_rotated_and_encryption_switched_on_and_off(

@@ -36,6 +36,7 @@ STRANGE_NAMES = [
     NAME.replace(".tar.gz", ".manifest.json"),
     NAME.replace(".tar.gz", ".drill.json"),
     NAME.replace(".tar.gz", ".delivery.json"),
+    NAME.replace(".tar.gz", ".decrypt.txt"),
     f"{NAME}\n",
     f"\n{NAME}",
     f"{NAME}\r\nX-Injected: 1",
@@ -83,7 +84,7 @@ def full_server(api_server: ApiServer, put_archive: PutArchive) -> ApiServer:
     (folder.parent / "secret").write_text(SECRET)
     (folder.parent / NAME).write_text(SECRET)
     archive = put_archive()
-    for companion in (".drill.json", ".delivery.json", ".manifest.json"):
+    for companion in (".drill.json", ".delivery.json", ".manifest.json", ".decrypt.txt"):
         (folder / NAME.replace(".tar.gz", companion)).write_text(SECRET)
     (folder / f".{NAME}.partial").write_text(SECRET)
     (folder / ".work" / "run").mkdir(parents=True)

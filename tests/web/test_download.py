@@ -18,7 +18,7 @@ from include.backup.link import KEY_FILE, signed_link
 from include.backup.settings import BYTES_PER_MB
 from tests.fix_airflow import LocalAirflow, Site
 from tests.fix_api_server import ApiServer, PutArchive
-from tests.fix_archives import publish_archive
+from tests.fix_archives import ENCRYPTION, publish_archive
 
 LARGE_MB = 300
 MOST_GROWTH_MB = 8
@@ -55,6 +55,23 @@ def test_download_is_the_archive(api_server: ApiServer, put_archive: PutArchive)
         assert answer.headers["Content-Length"] == str(len(answer.content))
         assert answer.headers["Cache-Control"] == "no-store"
         assert "Content-Encoding" not in answer.headers
+
+
+def test_download_of_an_encrypted_archive_is_the_file_as_it_lies_there(
+    api_server: ApiServer, put_archive: PutArchive
+) -> None:
+    """It is no gzip to a browser, which would unpack it; and it is not compressed once more, nor are its ranges."""
+    archive = put_archive(encryption=ENCRYPTION)
+    for encoding in ("identity", "gzip, br"):
+        answer = api_server.get(path_of(archive), "user", Accept_Encoding=encoding)
+        assert (answer.status_code, answer.content) == (200, archive.read_bytes())
+        assert answer.headers["ETag"] == f'"{hashlib.sha256(answer.content).hexdigest()}"'
+        assert answer.headers["Content-Disposition"] == f'attachment; filename="{archive.name}"'
+        assert answer.headers["Content-Type"] == "application/octet-stream"
+        assert answer.headers["Content-Length"] == str(len(answer.content))
+        part = api_server.get(path_of(archive), "user", Accept_Encoding=encoding, Range="bytes=1000000-")
+        assert (part.status_code, part.content) == (206, answer.content[1_000_000:])
+    assert archive.name.endswith(".tar.gz.age")
 
 
 def test_head_describes_the_download_and_is_none(
