@@ -23,7 +23,7 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, CronTriggerTimetable
 
-from include.operators.alerts import alert_failure
+from include.operators.alerts import alert_failure, alert_run_failure
 from include.operators.backup import WATCH_MEMORY, WatchOperator
 
 # No setting is read here: a wrong one must not take the watch away together with critical_backup.
@@ -34,6 +34,7 @@ with DAG(
     catchup=False,
     max_active_runs=1,
     dagrun_timeout=timedelta(minutes=30),
+    on_failure_callback=alert_run_failure,
     tags=["backup"],
     doc_md=__doc__,
     default_args={

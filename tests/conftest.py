@@ -11,7 +11,13 @@ import pytest
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
 
-pytest_plugins = ["tests.fix_airflow", "tests.fix_postgres", "tests.fix_mailbox", "tests.fix_pipeline"]
+pytest_plugins = [
+    "tests.fix_airflow",
+    "tests.fix_postgres",
+    "tests.fix_mailbox",
+    "tests.fix_pipeline",
+    "tests.fix_slack",
+]
 
 TESTS = Path(__file__).parent
 REAL_SERVERS = {"postgres", "postgres_16", "postgres_18", "mailbox"}
