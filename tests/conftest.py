@@ -17,6 +17,7 @@ pytest_plugins = [
     "tests.fix_mailbox",
     "tests.fix_pipeline",
     "tests.fix_slack",
+    "tests.fix_watch",
 ]
 
 TESTS = Path(__file__).parent

@@ -36,6 +36,7 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningAirflow
         **NEVER_NOW,
         "BACKUP_TIMEZONE": "UTC",
         "BACKUP_RETRY_DELAY_SECONDS": "1",
+        "BACKUP_MIN_SIZE_MB": "0",
     }
     with start_airflow(tmp_path_factory.mktemp("alerts"), {**os.environ, **settings}) as running:
         for dag_id in (DAG, WATCH):
