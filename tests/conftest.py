@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 pytest_plugins = [
     "tests.fix_airflow",
+    "tests.fix_archives",
     "tests.fix_postgres",
     "tests.fix_mailbox",
     "tests.fix_pipeline",

@@ -45,3 +45,7 @@ class UnansweredError(TemporaryError):
 
 class RestoreError(BackupError):
     """An archive could not be restored, may not be restored there, or is not the same afterwards."""
+
+
+class UnknownArchiveError(BackupError):
+    """No archive of that name is there."""

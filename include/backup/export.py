@@ -83,7 +83,7 @@ class Export:
         self._folder = folder
         self._parallel = parallel
         self._streams = Streams(database)
-        self._progress = Progress()
+        self._progress = Progress(folder)
         self._warnings: list[str] = []
         self._session: Session | None = None
 
@@ -191,7 +191,7 @@ class Export:
             files.setdefault(selection.file, []).append(selection)
         largest_first = sorted(files, key=lambda file: -sum(s.table.bytes for s in files[file]))
         with (
-            self._progress.logged(len(files) + 2),
+            self._progress.reported(len(files) + 2),
             ThreadPoolExecutor(self._parallel, thread_name_prefix="export") as pool,
         ):
             schema = pool.submit(self._dump, snapshot, "pre-data", "schema.sql")

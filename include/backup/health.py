@@ -25,8 +25,27 @@ CLOCKS_DIFFER = timedelta(minutes=5)  # between the worker and whoever looks
 USAGE = "usage: backup-monitor.sh [--json]"
 
 
+MOUNT = "Mount the volume of the backups at BACKUP_DIR, readable for this process; nothing there was changed."
+FIRST_BACKUP = "Trigger critical_backup, or wait for its next slot."
+LOOK_AT_RUN = (
+    "Open the newest run of critical_backup: the last line of its red task's log says what to do. If there is no run: "
+    "is the DAG paused, or the scheduler down? Trigger it once the cause is mended; earlier archives are untouched."
+)
+MEND_CLOCK = "Set the clocks of this host and of the workers right, then trigger critical_backup."
+MEND_SETTING = "Set the variable right and start this process again."
+NEW_BACKUP = "Find out who changed BACKUP_DIR, then trigger critical_backup for a new archive."
+OLDER_ARCHIVE = (
+    "Do not count on this archive: restore from the newest one whose drill passed. Mend the cause, then trigger "
+    "restore_drill."
+)
+
+
 class Unhealthy(Exception):  # noqa: N818 - not an error of this program, but what it is asked for
-    """The reason why the backups are not healthy, in one line."""
+    """The reason why the backups are not healthy, and what to do, each in one line."""
+
+    def __init__(self, reason: str, remedy: str = NEW_BACKUP) -> None:
+        super().__init__(reason)
+        self.remedy = remedy
 
 
 class Limits(NamedTuple):
@@ -40,12 +59,13 @@ class Limits(NamedTuple):
 
 
 class Report(NamedTuple):
-    """The answer: `reason` is one line; `facts` is what was seen, as far as the look went."""
+    """The answer: `reason` is one line, `remedy` says what to do; `facts` is what was seen, as far as the look went."""
 
     healthy: bool
     reason: str
     warnings: tuple[str, ...]
     facts: dict[str, Any]
+    remedy: str = ""
 
 
 def read_limits(environment: Mapping[str, str]) -> Limits:
@@ -54,7 +74,9 @@ def read_limits(environment: Mapping[str, str]) -> Limits:
     try:
         known_zone: tzinfo = timezone.utc if zone == "UTC" else ZoneInfo(zone)
     except (KeyError, ValueError, OSError):
-        raise Unhealthy(f"BACKUP_TIMEZONE={zone!r} is not a time zone here; expected for example 'UTC'") from None
+        raise Unhealthy(
+            f"BACKUP_TIMEZONE={zone!r} is not a time zone here; expected for example 'UTC'", MEND_SETTING
+        ) from None
     return Limits(
         backup_dir=environment.get("BACKUP_DIR") or "/backups",
         zone=known_zone,
@@ -83,7 +105,7 @@ def check_health(limits: Limits, *, now: datetime) -> Report:
         _check_drill(limits, archives, facts)
         warnings += odd_figures(limits, archive_bytes=facts["archive_bytes"], free_bytes=facts["free_bytes"])
     except Unhealthy as unhealthy:
-        return Report(False, _one_line(str(unhealthy)), (), facts)
+        return Report(False, _one_line(str(unhealthy)), (), facts, unhealthy.remedy)
     return Report(True, _summary(limits, facts), tuple(warnings), facts)
 
 
@@ -121,11 +143,13 @@ def _archives(folder: str) -> list[str]:
     try:
         names = os.listdir(folder)  # noqa: PTH208 - pathlib would double the time that the imports take
     except FileNotFoundError:
-        raise Unhealthy(f"BACKUP_DIR={folder} is not there: is the volume mounted?") from None
+        raise Unhealthy(f"BACKUP_DIR={folder} is not there: is the volume mounted?", MOUNT) from None
     except OSError as error:
-        raise Unhealthy(f"BACKUP_DIR={folder} cannot be read: {error.strerror}") from None
+        raise Unhealthy(f"BACKUP_DIR={folder} cannot be read: {error.strerror}", MOUNT) from None
     if not names:
-        raise Unhealthy(f"BACKUP_DIR={folder} is empty: no backup has run yet, or the volume is not mounted")
+        raise Unhealthy(
+            f"BACKUP_DIR={folder} is empty: no backup has run yet, or the volume is not mounted", FIRST_BACKUP
+        )
     return sorted(filter(ARCHIVE_NAME.fullmatch, names), reverse=True)
 
 
@@ -134,16 +158,19 @@ def _check_last_success(limits: Limits, now: datetime, facts: dict[str, Any]) ->
     try:
         text = _read(path)
     except FileNotFoundError:
-        raise Unhealthy(f"no backup has succeeded yet: {path} is not there") from None
+        raise Unhealthy(f"no backup has succeeded yet: {path} is not there", FIRST_BACKUP) from None
     last = _moment(text.decode(errors="replace").strip(), path)
     facts["last_success_at"] = last.isoformat()
     if last > now + CLOCKS_DIFFER:
-        raise Unhealthy(f"{path} has a time in the future, {_time_text(last, limits)}: which clock is wrong?")
+        raise Unhealthy(
+            f"{path} has a time in the future, {_time_text(last, limits)}: which clock is wrong?", MEND_CLOCK
+        )
     facts["age_hours"] = age = round(age_hours(last, now=now, zone=limits.zone), 2)
     if age > limits.max_age_hours:
         raise Unhealthy(
             f"the last backup that succeeded is {age:.1f} hours old, of {_time_text(last, limits)}; "
-            f"expected at most BACKUP_MAX_AGE_HOURS={limits.max_age_hours}"
+            f"expected at most BACKUP_MAX_AGE_HOURS={limits.max_age_hours}",
+            LOOK_AT_RUN,
         )
     size_path = _join(limits.backup_dir, LAST_SIZE_FILE)
     try:
@@ -184,7 +211,8 @@ def _check_drill(limits: Limits, archives: list[str], facts: dict[str, Any]) -> 
             facts["drilled_at"] = _moment(drill["drilled_at"], path).isoformat()
             facts["drill_passed"] = drill["passed"]
             if archive == archives[0] and not drill["passed"]:
-                raise Unhealthy(f"the newest archive, {archive}, failed its drill: {drill.get('error') or 'no reason'}")
+                why = drill.get("error") or "no reason"
+                raise Unhealthy(f"the newest archive, {archive}, failed its drill: {why}", OLDER_ARCHIVE)
             return
 
 
@@ -205,7 +233,7 @@ def _summary(limits: Limits, facts: dict[str, Any]) -> str:
 def _whole_number(environment: Mapping[str, str], name: str, default: int) -> int:
     text = (environment.get(name) or str(default)).strip()
     if not re.fullmatch(r"[0-9]{1,9}", text):
-        raise Unhealthy(f"{name}={text!r} is not a whole number; expected for example {default}")
+        raise Unhealthy(f"{name}={text!r} is not a whole number; expected for example {default}", MEND_SETTING)
     return int(text)
 
 
@@ -271,7 +299,7 @@ def _answer(arguments: list[str], environment: Mapping[str, str]) -> Report:
     try:
         return check_health(read_limits(environment), now=datetime.now(timezone.utc))
     except Unhealthy as unhealthy:
-        return Report(False, _one_line(str(unhealthy)), (), {})
+        return Report(False, _one_line(str(unhealthy)), (), {}, unhealthy.remedy)
     except Exception as error:  # noqa: BLE001 - a stack trace is no line of reason
         return Report(False, _one_line(f"the health check itself failed: {type(error).__name__}: {error}"), (), {})
 
@@ -280,7 +308,8 @@ def main(arguments: list[str], environment: Mapping[str, str]) -> int:
     """Print the answer, one line (or one JSON object with `--json`), and return the exit status: 0 or 1."""
     report = _answer(arguments, environment)
     if "--json" in arguments:
-        answer = {"healthy": report.healthy, "reason": report.reason, "warnings": report.warnings, **report.facts}
+        answer = {"healthy": report.healthy, "reason": report.reason, "remedy": report.remedy}
+        answer |= {"warnings": report.warnings, **report.facts}
         print(json.dumps(answer))
     else:
         state = "OK" if report.healthy else "UNHEALTHY"

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import pendulum
 from croniter import croniter
 
+from include.backup.archive_list import ManifestHead
 from include.backup.manifest import Sidecar
 
 MAX_SLOTS = 100
@@ -44,7 +45,7 @@ def slots(schedule: str, timezone_name: str, *, after: datetime, until: datetime
 
 
 def missed_slots(
-    every: Sequence[datetime], archives: Sequence[Sidecar], *, now: datetime, grace: timedelta
+    every: Sequence[datetime], archives: Sequence[Sidecar | ManifestHead], *, now: datetime, grace: timedelta
 ) -> tuple[datetime, ...]:
     """
     Return the slots that no scheduled or backfilled archive stands for, oldest first; at most the last `MAX_SLOTS`.
@@ -60,12 +61,13 @@ def missed_slots(
     """
     made = [s.run.stands_for for s in archives if s.run.kind != "manual"]
     first = min([*made, *(s.snapshot_at for s in archives)], default=now)
-    covered = {_nearest(every, stands_for) for stands_for in made}
+    covered = {nearest(every, stands_for) for stands_for in made}
     missed = [slot for slot in every if slot not in covered and first <= slot <= now - grace]
     return tuple(missed[-MAX_SLOTS:])
 
 
-def _nearest(every: Sequence[datetime], moment: datetime) -> datetime | None:
+def nearest(every: Sequence[datetime], moment: datetime) -> datetime | None:
+    """Return the slot that a moment belongs to: the nearest within 12 hours; None if there is none."""
     place = bisect_left(every, moment)
     near = [slot for slot in every[max(place - 1, 0) : place + 1] if abs(slot - moment) <= NEAR]
     return min(near, key=lambda slot: abs(slot - moment), default=None)

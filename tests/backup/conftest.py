@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import timezone
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,23 +14,12 @@ from hypothesis import settings
 from include.backup.archive import compress_archive
 from include.backup.gzip_part import GzipPart, PartRecord
 from include.backup.letter import Choice, Letter
-from include.backup.manifest import (
-    FileKind,
-    Manifest,
-    RunRecord,
-    ServerRecord,
-    Sidecar,
-    TableRecord,
-    WindowRecord,
-    archive_name,
-)
+from include.backup.manifest import FileKind, Manifest, TableRecord
+from tests.fix_archives import MakeSidecar, make_manifest, make_table
 
 # A slow machine is no failure.
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
-
-SNAPSHOT_AT = datetime(2026, 11, 20, 2, 0, 4, tzinfo=timezone.utc)
-CUT_OFF = datetime(2026, 8, 20, tzinfo=timezone.utc)
 
 USER_ROWS = b"1\tAda\n2\tsaid \\\\. and\\tleft\\n\n3\t\\N\n"
 PURCHASES = b'id,note\n1,"two\n\\.\nlines, ""quoted"""\n2,\n3,""\n'
@@ -75,60 +63,11 @@ MEMBERS = (
 )
 
 
-def make_table(name: str, file: str, columns: Sequence[str], **facts: Any) -> TableRecord:
-    """Return a table's record; `content` gives its size and SHA-256, `windowed` a window."""
-    content = facts.pop("content", b"")
-    window = WindowRecord(column="created_at", months=3, since=CUT_OFF) if facts.pop("windowed", False) else None
-    values: dict[str, Any] = {
-        "schema": "public",
-        "partitioned": False,
-        "types": ("text",) * len(columns),
-        "offset": 0,
-        "rows": 0,
-        "rows_by_reference": 0,
-        "bytes": len(content),
-        "sha256": hashlib.sha256(content).hexdigest(),
-    }
-    return TableRecord(name=name, file=file, columns=tuple(columns), window=window, **(values | facts))
-
-
 TABLES = (
     make_table("users", "users.sql", ("id", "name"), rows=3, content=USER_ROWS),
     make_table("roles", "users.sql", ("id", "name")),
     make_table("purchases", "purchases.csv", ("id", "note"), rows=3, content=PURCHASES, windowed=True),
 )
-
-
-def make_manifest(**changes: Any) -> Manifest:
-    """Return a manifest of nothing, with the changes."""
-    values: dict[str, Any] = {
-        "format_version": 1,
-        "archive": archive_name(changes.get("snapshot_at", SNAPSHOT_AT)),
-        "run": RunRecord(run_id="manual__1", kind="manual", stands_for=SNAPSHOT_AT, reason=""),
-        "snapshot_at": SNAPSHOT_AT,
-        "cut_off": CUT_OFF,
-        "server": ServerRecord(
-            host="db.example.com",
-            port=5432,
-            version="18.0",
-            version_number=180000,
-            database="shop",
-            encoding="UTF8",
-            collate="C",
-            ctype="C",
-            locale_provider="c",
-            locale=None,
-            icu_rules=None,
-        ),
-        "configuration_dir": "/config",
-        "clients": {"psql": "18.0", "pg_dump": "18.0"},
-        "tables": (),
-        "files": (),
-        "sequences": (),
-        "left_out": ("sessions",),
-        "warnings": (),
-    }
-    return Manifest(**(values | changes))
 
 
 @dataclass
@@ -180,28 +119,6 @@ def builder(tmp_path: Path) -> ArchiveBuilder:
 def built(builder: ArchiveBuilder) -> BuiltArchive:
     """Return a sound archive, not yet verified."""
     return builder.build()
-
-
-MakeTable = Callable[..., TableRecord]
-MakeSidecar = Callable[..., Sidecar]
-
-
-@pytest.fixture(scope="session")
-def table() -> MakeTable:
-    """Return the maker of tables' records."""
-    return make_table
-
-
-@pytest.fixture(scope="session")
-def sidecar() -> MakeSidecar:
-    """Return a maker of sidecars; its keywords replace what the manifest says."""
-
-    def make(**changes: Any) -> Sidecar:
-        facts = {key: changes.pop(key) for key in ("archive_bytes", "archive_sha256") if key in changes}
-        values = {"archive_bytes": 5 << 20, "archive_sha256": "5f" * 32} | facts
-        return Sidecar(**make_manifest(**changes).model_dump(by_alias=True), **values)
-
-    return make
 
 
 MakeLetter = Callable[..., Letter]

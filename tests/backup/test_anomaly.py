@@ -11,7 +11,7 @@ from include.backup.anomaly import MAX_LINES, odd_sizes
 from include.backup.manifest import Sidecar
 
 if TYPE_CHECKING:
-    from tests.backup.conftest import MakeSidecar, MakeTable
+    from tests.fix_archives import MakeSidecar, MakeTable
 
 MB = 1024 * 1024
 DAY = timedelta(days=1)

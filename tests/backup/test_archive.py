@@ -24,7 +24,8 @@ from include.backup.gzip_part import GzipPart, PartRecord, Section, part_path
 from include.backup.manifest import ARCHIVE_NAME, Manifest, Sidecar, archive_name, sidecar_path
 
 if TYPE_CHECKING:
-    from tests.backup.conftest import ArchiveBuilder, BuiltArchive, MakeSidecar
+    from tests.backup.conftest import ArchiveBuilder, BuiltArchive
+    from tests.fix_archives import MakeSidecar
 
 SHA256 = "ab" * 32
 SNAPSHOT_AT = datetime(2026, 11, 20, 2, 0, 4, tzinfo=timezone.utc)

@@ -25,7 +25,8 @@ from include.backup.outgoing import BLOCK_BYTES, outgoing
 from include.backup.templates import size_text
 
 if TYPE_CHECKING:
-    from tests.backup.conftest import MakeLetter, MakeTable
+    from tests.backup.conftest import MakeLetter
+    from tests.fix_archives import MakeTable
 
 MB = 1024 * 1024
 SENDER = "backup@example.com"

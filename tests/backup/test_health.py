@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,43 +17,13 @@ from include.backup import health, manifest, status
 from include.backup.drill_record import DrillRecord, write_drill
 from include.backup.health import Limits, age_hours, check_health, odd_figures, read_limits
 from include.backup.settings import BYTES_PER_MB, Settings
-from include.backup.status import update_status
+from tests.fix_archives import NOW
 
 if TYPE_CHECKING:
-    from include.backup.manifest import Sidecar
-    from tests.backup.conftest import MakeSidecar
+    from tests.fix_archives import Publish
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "backup-monitor.sh"
-NOW = datetime.now(timezone.utc).replace(microsecond=0)
 SHELLS = [[shell] for shell in ("dash", "bash") if shutil.which(shell)]
-
-Publish = Callable[..., Path]
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """An empty BACKUP_DIR."""
-    (tmp_path / "backups").mkdir()
-    return tmp_path / "backups"
-
-
-@pytest.fixture
-def publish(folder: Path, sidecar: MakeSidecar) -> Publish:
-    """Put an archive there as a run does: archive, manifest and, unless told otherwise, status files."""
-
-    def make(*, hours_old: float = 3, size: int = 2 * BYTES_PER_MB, succeeded: bool = True) -> Path:
-        taken = NOW - timedelta(hours=hours_old)
-        name = f"critical_backup_{taken:%Y%m%d_%H%M%S}.tar.gz"
-        made: Sidecar = sidecar(archive=name, snapshot_at=taken, archive_bytes=size)
-        archive = folder / name
-        with archive.open("wb") as file:
-            file.truncate(size)
-        manifest.sidecar_path(archive).write_text(made.model_dump_json(by_alias=True))
-        if succeeded:
-            update_status(made, folder)
-        return archive
-
-    return make
 
 
 def drill(archive: Path, *, passed: bool, error: str = "") -> None:

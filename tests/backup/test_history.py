@@ -20,7 +20,8 @@ from include.backup.size_picture import HEIGHT_PIXELS, SLOT_PIXELS, size_picture
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.backup.conftest import MakeLetter, MakeSidecar, MakeTable
+    from tests.backup.conftest import MakeLetter
+    from tests.fix_archives import MakeSidecar, MakeTable
 
 NOW = datetime(2026, 11, 20, 2, 0, 4, tzinfo=timezone.utc)
 DAY = timedelta(days=1)

@@ -26,7 +26,8 @@ from include.backup.manifest import (
 )
 
 if TYPE_CHECKING:
-    from tests.backup.conftest import BuiltArchive, MakeSidecar, MakeTable
+    from tests.backup.conftest import BuiltArchive
+    from tests.fix_archives import MakeSidecar, MakeTable
 
 NAME = "critical_backup_20261120_020004.tar.gz"
 

@@ -15,7 +15,7 @@ from include.backup.manifest import RunRecord, Sidecar
 from include.backup.missed import MAX_SLOTS, backfill_commands, missed_slots, slots
 
 if TYPE_CHECKING:
-    from tests.backup.conftest import MakeSidecar
+    from tests.fix_archives import MakeSidecar
 
 UTC = timezone.utc
 HOUR = timedelta(hours=1)

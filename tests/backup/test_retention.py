@@ -16,7 +16,7 @@ from include.backup.manifest import Sidecar, archive_name, sidecar_path
 from include.backup.retention import ExpiryPlan, RetentionPolicy, expire_archives, plan_expiry
 
 if TYPE_CHECKING:
-    from tests.backup.conftest import MakeSidecar
+    from tests.fix_archives import MakeSidecar
 
 NOW = datetime(2026, 11, 20, 2, 10, tzinfo=timezone.utc)
 POLICY = RetentionPolicy(keep_days=30, min_keep=7, max_age_hours=25)

@@ -13,7 +13,7 @@ from include.backup.manifest import TableRecord
 from include.backup.rows import RowsError, read_copy_file, read_csv_file
 
 if TYPE_CHECKING:
-    from tests.backup.conftest import MakeTable
+    from tests.fix_archives import MakeTable
 
 COPY_FILE = (
     b"-- Rows of users, roles and empty.\n-- COPY is not at the start of this line: COPY x\n"

@@ -12,7 +12,7 @@ import pytest
 from include.backup.status import LAST_SIZE_FILE, LAST_SUCCESS_FILE, read_last_success, size_warning, update_status
 
 if TYPE_CHECKING:
-    from tests.backup.conftest import MakeSidecar
+    from tests.fix_archives import MakeSidecar
 
 MB = 1024 * 1024
 SNAPSHOT_AT = datetime(2026, 11, 20, 2, 0, 4, tzinfo=timezone.utc)

@@ -16,7 +16,7 @@ from include.backup.letter import Choice, Letter
 from include.backup.templates import render, size_text, time_text
 
 if TYPE_CHECKING:
-    from tests.backup.conftest import MakeSidecar
+    from tests.fix_archives import MakeSidecar
 
 KB, MB, GB = 1024, 1024**2, 1024**3
 ODD = "<script>alert('x')</script> & \"quoted\""

@@ -22,7 +22,8 @@ from include.backup.manifest import Manifest
 from include.backup.verify import verify_archive
 
 if TYPE_CHECKING:
-    from tests.backup.conftest import ArchiveBuilder, BuiltArchive, MakeTable
+    from tests.backup.conftest import ArchiveBuilder, BuiltArchive
+    from tests.fix_archives import MakeTable
 
 TarMember = tuple[tarfile.TarInfo, bytes]
 END_OF_TAR = 1024

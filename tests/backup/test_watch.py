@@ -16,7 +16,7 @@ from include.backup.status import LAST_SUCCESS_FILE
 from include.backup.watch import Memory, Observation, plan_alerts, read_memory
 
 if TYPE_CHECKING:
-    from tests.backup.conftest import MakeSidecar, MakeTable
+    from tests.fix_archives import MakeSidecar, MakeTable
 
 UTC = timezone.utc
 HOUR = timedelta(hours=1)
