@@ -8,12 +8,13 @@ day while it lasts, and once when it is over**. It makes, changes and removes no
 |---|---|---|
 | No backup for … hours | the last success is older than BACKUP_MAX_AGE_HOURS, on the wall clock of BACKUP_TIMEZONE; without any, since the watch looked first | open critical_backup, mend its red task, clear it |
 | No archive for …, … nights without an archive | no scheduled or backfilled archive stands for a slot of BACKUP_SCHEDULE, since the oldest archive, in the last 30 days; each night is named once | paste the command of the mail |
-| Odd size | outside BACKUP_MIN_SIZE_MB…BACKUP_MAX_SIZE_MB, or far from the last 14 archives with the same tables (from 5 on), as a whole or for a table; once for each archive | look at the tables it names |
+| Odd size | outside BACKUP_MIN_SIZE_MB…BACKUP_MAX_SIZE_MB, or far from the last 14 archives with the same tables (from 5 on), or from the last one, as a whole or for a table; once for each archive | look at the tables it names |
 | BACKUP_DIR cannot be read | the folder is missing, or not for this user | mount it, mend its rights |
 | critical_backup cannot be imported, is missing, is paused, is not being scheduled | its file is tried here as a worker imports it, and Airflow is asked what it knows of it | mend what it says; unpause |
 
 What was told is remembered in Airflow (asset `backup_watch_memory`, *state store*); delete it there to be told again.
-Whatever could not be mailed is mailed by the next look. **Keep this DAG unpaused**; to be told that Airflow itself is
+Whatever mail or Slack did not take is sent by the next look; while it cannot mail, or cannot look, this DAG is red,
+which is told once, and once when it is over. **Keep this DAG unpaused**; to be told that Airflow itself is
 dead, somebody outside has to watch.
 """
 
@@ -23,7 +24,7 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, CronTriggerTimetable
 
-from include.operators.alerts import alert_failure
+from include.operators.alerts import alert_failure, alert_run_failure
 from include.operators.backup import WATCH_MEMORY, WatchOperator
 
 # No setting is read here: a wrong one must not take the watch away together with critical_backup.
@@ -34,6 +35,7 @@ with DAG(
     catchup=False,
     max_active_runs=1,
     dagrun_timeout=timedelta(minutes=30),
+    on_failure_callback=alert_run_failure,
     tags=["backup"],
     doc_md=__doc__,
     default_args={

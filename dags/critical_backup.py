@@ -32,9 +32,10 @@ from airflow.sdk.definitions.callback import SyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert
 
 from include.backup.settings import load_settings
-from include.operators.alerts import alert_failure, alert_late, alert_run_failure
+from include.operators.alerts import alert_failure, alert_run_failure
 from include.operators.backup import VERIFIED, BackupOperator, branch_to_delivery
 from include.operators.deadline import BackupDue
+from include.operators.late import alert_late
 
 settings = load_settings()
 

@@ -20,6 +20,8 @@ pytest_plugins = [
     "tests.fix_pipeline",
     "tests.fix_api_server",
     "tests.fix_prometheus",
+    "tests.fix_slack",
+    "tests.fix_watch",
 ]
 
 TESTS = Path(__file__).parent

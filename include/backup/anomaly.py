@@ -4,28 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from statistics import median
+from typing import NamedTuple
 
 from include.backup.manifest import Sidecar
+from include.backup.names import QualifiedName
 from include.backup.status import size_warning
 from include.backup.templates import size_text
+from include.backup.unusual import ODD, is_unusual, is_unusually_empty
 
 HISTORY_ARCHIVES = 14
 MIN_HISTORY_ARCHIVES = 5
 MAX_LINES = 10
 
-# What is normal: six standard deviations, estimated by the median absolute deviation (1.4826 makes it one for normal
-# data), and never less than a quarter of the median or a few rows: in a table that never changes the MAD is 0.
-DEVIATIONS = 6 * 1.4826
-MIN_SHARE = 0.25
-MIN_ROWS = 20
-MIN_BYTES = 64 * 1024
-# A table that is empty now and then is not odd when it is empty.
-MAX_EMPTY_SHARE = 0.25
+
+class OddSizes(NamedTuple):
+    """What is odd about an archive: at most `MAX_LINES` reasons, then how many more; and all tables that are odd."""
+
+    lines: tuple[str, ...]
+    tables: frozenset[QualifiedName]
 
 
-def odd_sizes(sidecar: Sidecar, archives: Sequence[Sidecar], *, min_mb: int, max_mb: int) -> tuple[str, ...]:
+def odd_sizes(sidecar: Sidecar, archives: Sequence[Sidecar], *, min_mb: int, max_mb: int) -> OddSizes:
     """
-    Return what is odd about an archive's size, one line for each reason; at most `MAX_LINES`, then how many more.
+    Return what is odd about an archive's size.
 
     Args:
         sidecar: The archive's.
@@ -36,18 +37,21 @@ def odd_sizes(sidecar: Sidecar, archives: Sequence[Sidecar], *, min_mb: int, max
     Source: spec FR-4, FR-17.
     """
     outside = size_warning(sidecar.archive_bytes, min_mb=min_mb, max_mb=max_mb)
-    lines = [outside] if outside else []
     earlier = comparable_archives(sidecar, archives)
-    if len(earlier) >= MIN_HISTORY_ARCHIVES:
-        lines += _far_from(sidecar, earlier)
+    enough = len(earlier) >= MIN_HISTORY_ARCHIVES
+    whole = _odd_archive(sidecar, earlier) if enough else None
+    tables = dict(_odd_tables(sidecar, earlier)) if enough else {}
+    lines = (*filter(None, (outside, whole)), *tables.values())
     more = len(lines) - MAX_LINES
-    return (*lines[:MAX_LINES], f"and {more} more odd sizes of tables") if more > 0 else tuple(lines)
+    if more > 0:
+        lines = (*lines[:MAX_LINES], f"and {more} more odd sizes of tables")
+    return OddSizes(lines, frozenset(tables))
 
 
 def comparable_archives(sidecar: Sidecar, archives: Sequence[Sidecar]) -> tuple[Sidecar, ...]:
-    """Return the last archives before this one, newest first, that hold the same tables of the same database."""
+    """Return the last archives before this one, oldest first, that hold the same tables of the same database."""
     same = [s for s in archives if s.snapshot_at < sidecar.snapshot_at and _contents(s) == _contents(sidecar)]
-    return tuple(sorted(same, key=lambda s: s.snapshot_at, reverse=True)[:HISTORY_ARCHIVES])
+    return tuple(sorted(same, key=lambda s: s.snapshot_at)[-HISTORY_ARCHIVES:])
 
 
 def _contents(sidecar: Sidecar) -> tuple[str, frozenset[tuple[str, int]]]:
@@ -55,27 +59,25 @@ def _contents(sidecar: Sidecar) -> tuple[str, frozenset[tuple[str, int]]]:
     return sidecar.server.database, frozenset(tables)
 
 
-def _far_from(sidecar: Sidecar, earlier: Sequence[Sidecar]) -> Iterator[str]:
-    before = f"the {len(earlier)} archives before"
+def _odd_archive(sidecar: Sidecar, earlier: Sequence[Sidecar]) -> str | None:
     sizes = [s.archive_bytes for s in earlier]
-    if is_far(sidecar.archive_bytes, sizes, at_least=MIN_BYTES):
-        yield f"the archive has {size_text(sidecar.archive_bytes)}, {before} about {size_text(median(sizes))}"
-    histories = [{str(t.qualified): t for t in s.tables} for s in earlier]
+    if not is_unusual(sidecar.archive_bytes, sizes, ODD, at_least=ODD.size_bytes):
+        return None
+    before = f"the {len(earlier)} archives before about {size_text(median(sizes))}"
+    return f"the archive has {size_text(sidecar.archive_bytes)}, {before}"
+
+
+def _odd_tables(sidecar: Sidecar, earlier: Sequence[Sidecar]) -> Iterator[tuple[QualifiedName, str]]:
+    before = f"the {len(earlier)} archives before about"
+    histories = [{table.qualified: table for table in s.tables} for s in earlier]
     for table in sidecar.tables:
-        name = str(table.qualified)
+        name = table.qualified
         rows = [history[name].rows for history in histories]
-        table_bytes = [history[name].bytes for history in histories]
-        usual = f"{before} about {median(rows):,.0f}"
-        if table.rows == 0 and rows.count(0) <= MAX_EMPTY_SHARE * len(rows):
-            yield f"table {name} is empty, {usual} rows: was it emptied by mistake?"
-        elif is_far(table.rows, rows, at_least=MIN_ROWS):
-            yield f"table {name} has {table.rows:,} rows, {usual}"
-        elif is_far(table.bytes, table_bytes, at_least=MIN_BYTES):
-            yield f"table {name} has {size_text(table.bytes)} of rows, {before} about {size_text(median(table_bytes))}"
-
-
-def is_far(value: float, history: Sequence[float], *, at_least: float) -> bool:
-    """Whether a value is far from its history, which must not be empty; less than `at_least` is never far."""
-    middle = median(history)
-    mad = median(abs(earlier - middle) for earlier in history)
-    return abs(value - middle) > max(DEVIATIONS * mad, MIN_SHARE * middle, at_least)
+        sizes = [history[name].bytes for history in histories]
+        usual = f"{before} {median(rows):,.0f}"
+        if is_unusually_empty(table.rows, rows):
+            yield name, f"table {name} is empty, {usual} rows: was it emptied by mistake?"
+        elif is_unusual(table.rows, rows, ODD, at_least=ODD.rows):
+            yield name, f"table {name} has {table.rows:,} rows, {usual}; the last one {rows[-1]:,}"
+        elif is_unusual(table.bytes, sizes, ODD, at_least=ODD.size_bytes):
+            yield name, f"table {name} has {size_text(table.bytes)} of rows, {before} {size_text(median(sizes))}"

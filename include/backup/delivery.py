@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from include.backup.delivery_record import DeliveryRecord, RecipientRecord, read_delivery, write_delivery
 from include.backup.delivery_result import unconfirmed_notice
-from include.backup.errors import BackupError, MailTooLargeError, UnansweredError
+from include.backup.errors import BackupError, MailTooLargeError, TemporaryError, UnansweredError
 from include.backup.letter import Choice, Letter, build_message
 from include.backup.mail import Answer, announced_limit, send
 from include.backup.notice import notice_message
@@ -135,6 +135,10 @@ class _Delivery:
             # Kept, because some servers close the connection after they have said so.
             self.record = self.record.model_copy(update={"link_reason": self.letter.choice.reason})
             write_delivery(self.letter.archive, self.record)
+            if self.client.sock is None:
+                raise TemporaryError(
+                    f"{self.letter.choice.reason}, and closed the connection; the next try sends a link"
+                ) from None
             return self._attempt(self._mail(recipients), recipients)
 
     def _mail(self, recipients: Sequence[str]) -> Outgoing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -36,14 +37,25 @@ class RecipientRecord(Record):
 
 
 class DeliveryRecord(Record):
-    """The recipients of one archive's mail, by address; `link_reason` says why it cannot go as an attachment."""
+    """
+    The recipients of one archive's mail, by address.
+
+    `link_reason` says why it cannot go as an attachment; `alerted` of whom the others were told that they lack it, and
+    in which series of tries.
+    """
 
     recipients: dict[str, RecipientRecord] = Field(default_factory=dict)
     link_reason: str = ""
+    alerted: dict[str, str] = Field(default_factory=dict)
 
     def in_state(self, *states: str) -> dict[str, RecipientRecord]:
         """Return the recipients in one of these states."""
         return {name: entry for name, entry in self.recipients.items() if entry.state in states}
+
+    def untold(self, lacking: Iterable[str]) -> dict[str, str]:
+        """Return of whom the others have not been told that they lack the mail, each with the series of tries."""
+        series = {name: self.recipients[name].series for name in lacking}
+        return {name: value for name, value in series.items() if self.alerted.get(name) != value}
 
 
 def read_delivery(archive: Path) -> DeliveryRecord:

@@ -5,19 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta, tzinfo
-from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
 from include.backup.manifest import Sidecar, readable_archives
 from include.backup.names import QualifiedName
+from include.backup.unusual import NOTABLE, is_unusual, is_unusually_empty
 
 NIGHTS = 14
-MIN_KNOWN_CHANGES = 3  # fewer say nothing about what is usual
-UNUSUAL_TIMES = 5  # as many times the usual change
-UNUSUAL_SHARE = 0.2  # of the rows, while nothing is usual yet
-NEGLIGIBLE_ROWS = 10
-NEGLIGIBLE_SHARE = 0.01
 
 
 @dataclass(frozen=True)
@@ -42,11 +37,20 @@ class Change:
 
 @dataclass(frozen=True)
 class History:
-    """An archive and those before it: `nights` has the last archive of each day that has one, oldest first."""
+    """
+    An archive and those before it.
+
+    Args:
+        sidecar: The archive's.
+        nights: The last archive of each day that has one, oldest first.
+        zone: Of the days.
+        told: The tables of which a warning says already that they are odd.
+    """
 
     sidecar: Sidecar
     nights: tuple[Sidecar, ...]
     zone: tzinfo
+    told: frozenset[QualifiedName] = frozenset()
 
     @property
     def sizes(self) -> tuple[tuple[date, int | None], ...]:
@@ -63,27 +67,31 @@ class History:
 
     @property
     def changes(self) -> tuple[Change, ...]:
-        """The tables that changed unusually since the latest of the nights, by name."""
+        """The tables that changed unusually since the latest of the nights, by name, but those that were told."""
         counts = [_rows(night) for night in self.nights]
         if not counts:
             return ()
         now, before = _rows(self.sidecar), counts[-1]
         return tuple(
             Change(table, before.get(table), now.get(table))
-            for table in sorted(now.keys() | before.keys())
-            if is_unusual([count[table] for count in counts if table in count], before.get(table), now.get(table))
+            for table in sorted((now.keys() | before.keys()) - self.told)
+            if is_notable([count[table] for count in counts if table in count], before.get(table), now.get(table))
         )
 
     def _day(self, sidecar: Sidecar) -> date:
         return sidecar.snapshot_at.astimezone(self.zone).date()
 
 
-def read_history(sidecar: Sidecar, backup_dir: Path, zone: tzinfo) -> History:
-    """Return the archive's history, from the manifests beside the archives."""
-    return history_of(sidecar, (other for _, other in readable_archives(backup_dir)), zone)
+def read_history(
+    sidecar: Sidecar, backup_dir: Path, zone: tzinfo, *, told: frozenset[QualifiedName] = frozenset()
+) -> History:
+    """Return the archive's history, from the manifests beside the archives; as `history_of`."""
+    return history_of(sidecar, (other for _, other in readable_archives(backup_dir)), zone, told=told)
 
 
-def history_of(sidecar: Sidecar, others: Iterable[Sidecar], zone: tzinfo) -> History:
+def history_of(
+    sidecar: Sidecar, others: Iterable[Sidecar], zone: tzinfo, *, told: frozenset[QualifiedName] = frozenset()
+) -> History:
     """
     Return the archive's history.
 
@@ -91,6 +99,7 @@ def history_of(sidecar: Sidecar, others: Iterable[Sidecar], zone: tzinfo) -> His
         sidecar: The archive's.
         others: In any order; those of other databases, and of other days than the 14 before, do not count.
         zone: Of the days.
+        told: The tables of which a warning says already that they are odd.
     """
     today = sidecar.snapshot_at.astimezone(zone).date()
     by_day: dict[date, Sidecar] = {}
@@ -98,27 +107,25 @@ def history_of(sidecar: Sidecar, others: Iterable[Sidecar], zone: tzinfo) -> His
         day = other.snapshot_at.astimezone(zone).date()
         if today - timedelta(days=NIGHTS) <= day < today and other.server.database == sidecar.server.database:
             by_day[day] = other
-    return History(sidecar, tuple(by_day.values()), zone)
+    return History(sidecar, tuple(by_day.values()), zone, told)
 
 
-def is_unusual(earlier: Sequence[int], before: int | None, now: int | None) -> bool:
+def is_notable(earlier: Sequence[int], before: int | None, now: int | None) -> bool:
     """
-    Whether a table's rows changed more than they use to.
+    Whether a table's change since the latest night is worth a line in the mail.
 
     Args:
         earlier: Its rows in the nights, oldest first.
         before: In the latest night; None if it was not in the backup.
         now: In this archive; None if it is not in it.
     """
-    if before is None or now is None or (before and not now):
+    if before is None or now is None:
         return True
-    change = abs(now - before)
-    if change <= NEGLIGIBLE_ROWS or change <= NEGLIGIBLE_SHARE * before:
+    if now == before:  # however unusual it is, an earlier mail has said so
         return False
-    known = [abs(later - sooner) for sooner, later in pairwise(earlier)]
-    if len(known) >= MIN_KNOWN_CHANGES:
-        return change > UNUSUAL_TIMES * median(known)
-    return change > UNUSUAL_SHARE * before
+    if is_unusually_empty(now, earlier):
+        return True
+    return abs(now - before) > NOTABLE.rows and is_unusual(now, earlier, NOTABLE, at_least=NOTABLE.rows)
 
 
 def _rows(sidecar: Sidecar) -> dict[QualifiedName, int]:

@@ -1,4 +1,4 @@
-"""What is wrong with the nightly backup since when: opened by its alerts, closed by the next success."""
+"""What is wrong with a DAG since when: opened by its alerts, closed by its next success."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from include.backup.durable import write_atomically
 from include.backup.manifest import Record
 from include.backup.notice import Notice
 
-INCIDENT_FILE = ".open_incident.json"
-ALERTED_FILE = ".alerted_run_of_{dag_id}"
+BACKUP_DAG, WATCH_DAG = "critical_backup", "backup_watch"
+INCIDENT_FILES = {BACKUP_DAG: ".open_incident.json", WATCH_DAG: ".open_incident_of_backup_watch.json"}
 
 
 class Incident(Record):
@@ -22,50 +22,40 @@ class Incident(Record):
     title: str
 
 
-def open_incident(backup_dir: Path, title: str, *, now: datetime) -> None:
-    """Remember that an alert was sent; the first one since the last success counts."""
-    if read_incident(backup_dir) is None:
-        content = Incident(since=now, title=title).model_dump_json().encode()
-        write_atomically(backup_dir / INCIDENT_FILE, content)
+def open_incident(backup_dir: Path, title: str, *, now: datetime, dag_id: str = BACKUP_DAG) -> bool:
+    """
+    Remember that an alert was sent; return whether it is the first one since the last success.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    if read_incident(backup_dir, dag_id):
+        return False
+    content = Incident(since=now, title=title).model_dump_json().encode()
+    write_atomically(backup_dir / INCIDENT_FILES[dag_id], content)
+    return True
 
 
-def read_incident(backup_dir: Path) -> Incident | None:
+def read_incident(backup_dir: Path, dag_id: str = BACKUP_DAG) -> Incident | None:
     """Return the open incident; None if there is none that can be read."""
     try:
-        return Incident.model_validate_json((backup_dir / INCIDENT_FILE).read_bytes())
+        return Incident.model_validate_json((backup_dir / INCIDENT_FILES[dag_id]).read_bytes())
     except (OSError, ValueError):
         return None
 
 
-def close_incident(backup_dir: Path) -> None:
+def close_incident(backup_dir: Path, dag_id: str = BACKUP_DAG) -> None:
     """Forget the open incident."""
-    (backup_dir / INCIDENT_FILE).unlink(missing_ok=True)
+    (backup_dir / INCIDENT_FILES[dag_id]).unlink(missing_ok=True)
 
 
-def mark_alerted(backup_dir: Path, dag_id: str, run_id: str) -> None:
-    """Remember that a task of this run has told why it failed, so that the run's own alert need not."""
-    write_atomically(backup_dir / ALERTED_FILE.format(dag_id=dag_id), run_id.encode())
-
-
-def take_alerted(backup_dir: Path, dag_id: str, run_id: str) -> bool:
-    """Return whether a task of this run has told why it failed, and forget it: the run may be cleared and fail anew."""
-    file = backup_dir / ALERTED_FILE.format(dag_id=dag_id)
-    try:
-        if file.read_text() != run_id:
-            return False
-        file.unlink()
-    except OSError:
-        return False
-    return True
-
-
-def over_notice(incident: Incident, archive: str, *, since_text: str, url: str | None) -> Notice:
-    """Return what to say when a backup has succeeded again."""
+def over_notice(incident: Incident, dag_id: str, proof: str, *, since_text: str, url: str | None) -> Notice:
+    """Return what to say when the DAG has succeeded again; `proof` is the sentence that says so."""
     return Notice(
         state="ok",
-        title="critical_backup works again",
-        text=f"{archive} is verified. It is over: {incident.title}.",
-        facts=(("Since", since_text), ("Archive", archive)),
+        title=f"{dag_id} works again",
+        text=f"{proof} It is over: {incident.title}.",
+        facts=(("Since", since_text),),
         next_steps=("Nothing. Nights that were missed are named by backup_watch, with the backfill command.",),
         url=url,
     )

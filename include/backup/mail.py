@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 # Servers that scan a mail answer late: RFC 5321 4.5.3.2.6. Who gives up early delivers twice or leaves people guessing.
 ANSWER_TIMEOUT_SECONDS = 600
+LAST_WORDS_TIMEOUT_SECONDS = 5  # what was said before the connection was closed is there already
 TOO_LARGE = 552
 TOO_LARGE_STATUS = "5.3.4"  # RFC 3463 3.4
 
@@ -130,9 +131,39 @@ def _transaction(
         client.rset()
         raise smtplib.SMTPDataError(code, words)
     for block in mail.blocks():
-        client.send(re.sub(rb"(?m)^\.", b"..", block))
+        _send_block(client, re.sub(rb"(?m)^\.", b"..", block))
     before_end(accepted)
     return answers | dict.fromkeys(accepted, _end(client))
+
+
+def _send_block(client: smtplib.SMTP, block: bytes) -> None:
+    """
+    Send a part of the mail.
+
+    Raises:
+        SMTPDataError: If the server does not take any more, and has said why before it closed the connection.
+        SMTPServerDisconnected: If it has said nothing.
+    """
+    if client.sock is None:
+        raise smtplib.SMTPServerDisconnected("the connection is closed")
+    try:
+        client.sock.sendall(block)  # smtplib's own send closes the connection, and with it what can still be read
+    except OSError as error:
+        answer = _last_words(client)
+        raise (smtplib.SMTPDataError(*answer) if answer else smtplib.SMTPServerDisconnected(str(error))) from None
+
+
+def _last_words(client: smtplib.SMTP) -> tuple[int, bytes] | None:
+    """Return the refusal that came before the connection broke, if one did, and close it."""
+    if client.sock:
+        client.sock.settimeout(LAST_WORDS_TIMEOUT_SECONDS)
+    try:
+        code, words = client.getreply()
+    except (smtplib.SMTPException, OSError):
+        return None
+    finally:
+        client.close()
+    return (code, words) if code >= 400 else None  # noqa: PLR2004 - RFC 5321 4.2.1
 
 
 def _end(client: smtplib.SMTP) -> Answer:
@@ -140,8 +171,10 @@ def _end(client: smtplib.SMTP) -> Answer:
     if client.sock:
         client.sock.settimeout(ANSWER_TIMEOUT_SECONDS)
     try:
-        client.send(b".\r\n")
+        _send_block(client, b".\r\n")
         code, words = client.getreply()
+    except smtplib.SMTPDataError:
+        raise
     except (smtplib.SMTPException, OSError) as error:
         raise UnansweredError(f"the mail server did not answer after the whole mail was sent: {error}") from None
     if code != 250:  # noqa: PLR2004 - RFC 5321 4.2.2

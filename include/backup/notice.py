@@ -25,7 +25,7 @@ class Notice:
         url: The page in Airflow that shows more, if its address is known.
     """
 
-    state: Literal["ok", "late", "failed"]
+    state: Literal["ok", "warning", "failed"]
     title: str
     text: str
     facts: tuple[tuple[str, str], ...]

@@ -75,7 +75,7 @@ def _odd(settings: Settings, archives: list[Sidecar], *, now: datetime, url: str
     """Return what is odd about the archives of the last day: every archive is among them at some look."""
     limits = {"min_mb": settings.backup_min_size_mb, "max_mb": settings.backup_max_size_mb}
     recent = [sidecar for sidecar in archives if now - sidecar.snapshot_at < DAY]
-    reasons = [(sidecar, odd_sizes(sidecar, archives, **limits)) for sidecar in recent]
+    reasons = [(sidecar, odd_sizes(sidecar, archives, **limits).lines) for sidecar in recent]
     return [Once((f"odd size of {s.archive}",), partial(notices.odd_size, s, why, url)) for s, why in reasons if why]
 
 

@@ -111,7 +111,7 @@ def look(settings: Settings, airflow: AirflowFacts, *, now: datetime) -> Overvie
     every = slots(settings.backup_schedule, settings.backup_timezone, after=begin, until=now)
     nights = judge_nights(every, recent, airflow.outcomes, night_rules(settings, now=now)) if archives else ()
     next_at = None if airflow.paused else _next_slot(settings, now)
-    concerns = tuple(_concerns(settings, airflow, report, nights, recent))
+    concerns = tuple(_concerns(settings, airflow, report, nights, recent, now=now))
     missed = [night.slot for night in nights if night.state == "missed"]
     return Overview(
         verdict=_verdict(report, concerns, recent, airflow, zone=zone, now=now, next_at=next_at),
@@ -175,6 +175,8 @@ def _concerns(
     report: health.Report,
     nights: Sequence[Night],
     recent: Sequence[ArchiveEntry],
+    *,
+    now: datetime,
 ) -> Iterator[Concern]:
     """Yield what wants attention, the most pressing first; what the health check found is the verdict's own."""
     ended = next((run for run in airflow.outcomes if run.state in ("success", "failed")), None)
@@ -186,11 +188,12 @@ def _concerns(
         )
     if airflow.paused:
         yield Concern("critical_backup is paused: no backup is made by itself.", "Unpause it in Airflow.")
-    unsent = [notice.title for _, notice in read_unsent(settings.backup_dir)]
+    unsent = [unsent for _, unsent in read_unsent(settings.backup_dir, now=now)]
     if unsent:
+        ways = " and ".join(sorted({channel for alert in unsent for channel in alert.channels}))
         yield Concern(
-            f"{len(unsent)} alerts could not be sent, the last: {unsent[-1]}.",
-            "Look at the mail server: BACKUP_LOG_FILE has its words. backup_watch tries again every hour.",
+            f"{len(unsent)} alerts could not be sent by {ways}, the last: {unsent[-1].notice.title}.",
+            "Look at what did not take them: BACKUP_LOG_FILE has its words. backup_watch tries again every hour.",
         )
     yield from _night_concerns(nights)
     yield from _archive_concerns(settings, recent)

@@ -8,7 +8,7 @@ from include.backup.errors import BackupError, TemporaryError
 from include.backup.notice import Notice
 
 TIMEOUT_SECONDS = 10
-_MARKS = {"ok": ":white_check_mark:", "late": ":warning:", "failed": ":x:"}
+_MARKS = {"ok": ":white_check_mark:", "warning": ":warning:", "failed": ":x:"}
 
 
 def slack_text(notice: Notice) -> str:

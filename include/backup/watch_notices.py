@@ -70,7 +70,7 @@ def unreadable(folder: Path, error: OSError, url: str | None) -> Notice:
 def odd_size(sidecar: Sidecar, reasons: Sequence[str], url: str | None, _: Sequence[str] = ()) -> Notice:
     """Return the notice of an archive's odd size; there is only one key that it could name."""
     return Notice(
-        state="failed",
+        state="warning",
         title=f"Odd size: {sidecar.archive}",
         text="; ".join(reasons),
         facts=(("Size", size_text(sidecar.archive_bytes)), ("Rows", f"{sidecar.rows:,}"), ("Run", sidecar.run.run_id)),

@@ -52,6 +52,7 @@ class Mailbox:
         tls: "starttls" (it insists), "smtps" (from the first byte), or "none".
         certificate_valid: For how long the certificate is; negative: it has expired.
         breaks_in_data: Whether the connection breaks when a message begins.
+        last_words: What the server says before it breaks the connection, such as "552 too large"; nothing by default.
         before_keeping: Called with the server and each message; what it returns is the answer, and the message is
             not kept.
         after_keeping: The same when the message is kept.
@@ -67,6 +68,7 @@ class Mailbox:
     tls: Literal["starttls", "smtps", "none"] = "starttls"
     certificate_valid: timedelta = VALID
     breaks_in_data: bool = False
+    last_words: str = ""
     before_keeping: Interfere | None = None
     after_keeping: Interfere | None = None
 
@@ -168,6 +170,8 @@ class Incoming:
 class BreakingController(Controller):
     """A server that breaks the connection as soon as a message begins."""
 
+    handler: Incoming
+
     def factory(self) -> SMTP:
         """Return a session that does so."""
         return BreakingSession(self.handler, **self.SMTP_kwargs)
@@ -176,8 +180,12 @@ class BreakingController(Controller):
 class BreakingSession(SMTP):
     """One session of such a server."""
 
+    event_handler: Incoming
+
     async def push(self, status: AnyStr) -> None:
         """Send an answer, and break the connection where it invites a message."""
         await super().push(status)
         if str(status).startswith("354"):
+            if last_words := self.event_handler.mailbox.last_words:
+                await super().push(last_words)
             cast("WriteTransport", self.transport).abort()

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Protocol
 
 from include.backup.delivery import Order, deliver
-from include.backup.delivery_record import read_delivery
+from include.backup.delivery_record import DeliveryRecord, read_delivery, write_delivery
 from include.backup.delivery_result import not_reached, refusal_notice
 from include.backup.errors import BackupError, DeliveryError, TemporaryError
 from include.backup.letter import Letter
@@ -87,23 +87,29 @@ def deliver_archive(task: BackupTask, letter: Letter) -> dict[str, str]:
     order = Order("", recipients, task.series, task.sends_again)
     if not order.due(record) and not order.unanswered(record):
         log.info("nobody is sent the mail: each administrator has it, or was refused it for good")
-        return not_reached(record, recipients, last_try=task.is_last_try)
+        lacking = not_reached(record, recipients, last_try=task.is_last_try)
+        if not record.untold(lacking):
+            return lacking
     with mail_server() as (client, from_email):
         order = Order(_sender(task.settings, from_email), recipients, task.series, task.sends_again)
         record = deliver(client, letter, order)
         lacking = not_reached(record, recipients, last_try=task.is_last_try)
         _log_lacking(lacking)
-        accepted = [name for name in recipients if name in record.in_state("accepted")]
-        if lacking and accepted:
-            _alert(client, refusal_notice(letter, lacking), sender=order.sender, recipients=accepted)
+        if untold := record.untold(lacking):
+            _alert_others(client, refusal_notice(letter, lacking), order, record)
+            alerted = record.model_copy(update={"alerted": record.alerted | untold})
+            write_delivery(letter.archive, alerted)  # the task may be killed yet, and tried again
     return lacking
 
 
-def _alert(client: smtplib.SMTP, notice: Notice, *, sender: str, recipients: Sequence[str]) -> None:
-    """Send the notice; the backup's mail is delivered, so a failure is only logged."""
-    message = outgoing(notice_message(notice, sender=sender, recipients=recipients))
+def _alert_others(client: smtplib.SMTP, notice: Notice, order: Order, record: DeliveryRecord) -> None:
+    """Tell those who have the mail who does not; the backup's mail is delivered, so a failure is only logged."""
+    recipients = [name for name in order.recipients if name in record.in_state("accepted")]
+    if not recipients:
+        return
+    message = outgoing(notice_message(notice, sender=order.sender, recipients=recipients))
     try:
-        send(client, message, sender=sender, recipients=recipients)
+        send(client, message, sender=order.sender, recipients=recipients)
     except BackupError:
         log.exception("the alert could not be sent: %s", notice.title)
 

@@ -15,7 +15,6 @@ from include.backup import (
     encryption,
     heartbeat,
     history,
-    incident,
     letter,
     prerequisites,
     retention,
@@ -25,22 +24,23 @@ from include.backup import (
     verify,
 )
 from include.backup.age_keys import identities_for
-from include.backup.anomaly import odd_sizes
+from include.backup.anomaly import OddSizes, odd_sizes
 from include.backup.archive_name import forms
 from include.backup.catalog import Catalog
 from include.backup.clients import find_clients
 from include.backup.configuration import ConfigurationResult
 from include.backup.errors import BackupError, MissingStepError
 from include.backup.export import Export, ExportResult
+from include.backup.incident import BACKUP_DAG
 from include.backup.manifest import load_step, readable_archives, save_step
 from include.backup.masking import mask
 from include.backup.prerequisites import CheckResult
 from include.backup.scope import load_scope
 from include.backup.selection import Selection, require_tables, select_rows
 from include.backup.summary import SummaryInput, SummaryResult
-from include.backup.templates import size_text, time_text
+from include.backup.templates import size_text
 from include.backup.verify_published import verify_published
-from include.operators.alerts import announce
+from include.operators.announce import tell_it_is_over
 from include.operators.connections import require_mail_connection, source_database
 from include.operators.mail import deliver_archive, mail_server_limit
 from include.operators.task import BackupTask
@@ -205,7 +205,7 @@ def _verify_published(task: BackupTask) -> str:
     return archive.name
 
 
-def _size_warnings(task: BackupTask) -> tuple[str, ...]:
+def _odd_sizes(task: BackupTask) -> OddSizes:
     settings = task.settings
     archives_there = [sidecar for _, sidecar in readable_archives(task.backup_dir)]
     return odd_sizes(
@@ -215,7 +215,7 @@ def _size_warnings(task: BackupTask) -> tuple[str, ...]:
 
 def check_size(task: BackupTask) -> int:
     """Step 8: an odd size is a warning; the archive stays and the run goes on. Return the number of warnings."""
-    warnings = _size_warnings(task)
+    warnings = _odd_sizes(task).lines
     for warning in warnings:
         log.warning("%s", warning)
     if not warnings:
@@ -243,15 +243,16 @@ def _email(kind: Literal["attachment", "link"], task: BackupTask) -> dict[str, s
     settings = task.settings
     archive, sidecar = task.archive
     zone = ZoneInfo(settings.backup_timezone)
+    odd = _odd_sizes(task)
     mail = letter.Letter(
         archive=archive,
         sidecar=sidecar,
         choice=_choice(kind, task),
-        warnings=_size_warnings(task),
+        warnings=odd.lines,
         link_base_url=settings.backup_link_base_url,
         run_url=task.run_url,
         zone=zone,
-        history=history.read_history(sidecar, task.backup_dir, zone),
+        history=history.read_history(sidecar, task.backup_dir, zone, told=odd.tables),
         link_days=settings.backup_link_days,
     )
     return deliver_archive(task, mail)
@@ -278,16 +279,8 @@ def update_status(task: BackupTask) -> bool:
 
 def _end_incident(task: BackupTask) -> None:
     """Tell once that an incident is over; what goes wrong with that never fails a backup."""
-    found = incident.read_incident(task.backup_dir)
-    if not found:
-        return
-    since = time_text(found.since, ZoneInfo(task.settings.backup_timezone))
     try:
-        announce(
-            task.settings,
-            incident.over_notice(found, task.archive[0].name, since_text=since, url=task.run_url),
-        )
-        incident.close_incident(task.backup_dir)
+        tell_it_is_over(task.settings, BACKUP_DAG, f"{task.archive[0].name} is verified.", url=task.run_url)
     except (BackupError, OSError) as error:
         log.warning("it could not be told that the incident is over, the next success tells it: %s", error)
 

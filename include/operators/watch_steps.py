@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 from airflow.sdk import conf
 from airflow.sdk.exceptions import AirflowRuntimeError
 
+from include.backup.incident import BACKUP_DAG, WATCH_DAG
 from include.backup.observe import observe
 from include.backup.run import utc_now
 from include.backup.settings import Settings, load_usable_settings
-from include.backup.unsent import read_unsent
+from include.backup.unsent import Channel, read_unsent, settle
 from include.backup.watch import Lasting, plan_alerts, read_memory
 from include.backup.watch_notices import dag_cannot_run
-from include.operators.alerts import announce
+from include.operators.announce import announce, tell, tell_it_is_over
 from include.operators.dag_import import import_error
 from include.operators.task import BackupTask
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BACKUP_DAG = "critical_backup"
 MEMORY_KEY = "watch"
 
 # In the order in which they are looked for.
@@ -45,12 +45,12 @@ def watch_backups(task: BackupTask) -> int:
 
     Raises:
         SettingsError: If ADMIN_EMAILS is wrong.
-        TemporaryError, DeliveryError, PrerequisiteError: If a mail could not be sent; the next look sends it.
+        TemporaryError, DeliveryError, PrerequisiteError: If a mail could not be sent; another look sends it.
     """
     # Wrong settings are what keeps critical_backup from being imported: somebody has to say so.
     settings = load_usable_settings()
-    _send_kept_alerts(settings)
     now = utc_now()
+    errors = _send_kept_alerts(settings, now=now)
     store = task.context["asset_state_store"]
     memory = read_memory(store.get(MEMORY_KEY), now=now)
     url = dag_url()
@@ -62,19 +62,37 @@ def watch_backups(task: BackupTask) -> int:
     alerts, memory = plan_alerts(seen, memory, now=now)
     for alert in alerts:
         log.warning("%s: %s", alert.notice.title, alert.notice.text)
-        announce(settings, alert.notice)
+        outcome = tell(settings, alert.notice)
+        errors |= outcome.errors
+        if outcome.is_lost:
+            break  # not remembered: the next look tells it
         store.set(MEMORY_KEY, alert.memory.model_dump(mode="json"))
-    store.set(MEMORY_KEY, memory.model_dump(mode="json"))
+    else:
+        store.set(MEMORY_KEY, memory.model_dump(mode="json"))
     log.info("open incidents: %s", ", ".join(i.title for i in memory.incidents.values()) or "none")
+    if error := errors.get("mail"):
+        raise error
+    tell_it_is_over(settings, WATCH_DAG, "The watch has looked, and told what there was to tell.", url=url)
     return len(alerts)
 
 
-def _send_kept_alerts(settings: Settings) -> None:
-    """Send what could not be sent when it happened; what still cannot waits for the next look."""
-    for path, notice in read_unsent(settings.backup_dir):
-        announce(settings, notice)
-        path.unlink(missing_ok=True)
-        log.warning("sent late: %s", notice.title)
+def _send_kept_alerts(settings: Settings, *, now: datetime) -> dict[Channel, Exception]:
+    """Send what could not be sent when it happened; what still cannot waits for the next look. Return the errors."""
+    errors: dict[Channel, Exception] = {}
+    for path, unsent in read_unsent(settings.backup_dir, now=now):
+        # What has just failed is not tried once more for each alert: a mail server that hangs takes its time.
+        tried = [channel for channel in unsent.channels if channel not in errors]
+        failed = announce(settings, unsent.notice, channels=tried)
+        errors |= failed
+        lacking = tuple(channel for channel in unsent.channels if channel in errors)
+        rest = dataclasses.replace(unsent, channels=lacking)
+        if rest.is_given_up(now):
+            log.warning("given up: %s did not reach Slack", unsent.notice.title)
+            rest = dataclasses.replace(rest, channels=())
+        settle(path, rest)
+        if not lacking:
+            log.warning("sent late: %s", unsent.notice.title)
+    return errors
 
 
 def dag_url() -> str | None:

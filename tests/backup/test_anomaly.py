@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from include.backup.anomaly import MAX_LINES, is_far, odd_sizes
+from include.backup.anomaly import MAX_LINES, odd_sizes
 from include.backup.manifest import Sidecar
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def night(sidecar: MakeSidecar, table: MakeTable) -> Any:
 
 def odd(latest: Sidecar, archives: list[Sidecar]) -> tuple[str, ...]:
     """Return the reasons with the limits of the specification."""
-    return odd_sizes(latest, archives, min_mb=1, max_mb=100)
+    return odd_sizes(latest, archives, min_mb=1, max_mb=100).lines
 
 
 def test_emptied_table_is_named_with_what_it_had(night: Any) -> None:
@@ -61,7 +61,7 @@ def test_table_that_never_changes_may_differ_by_a_quarter(night: Any, rows: int,
     lines = odd(night(0, users=rows), [night(day, users=1000) for day in range(1, 15)])
     assert bool(lines) is is_odd
     if is_odd:
-        assert lines == (f"table users has {rows:,} rows, the 14 archives before about 1,000",)
+        assert lines == (f"table users has {rows:,} rows, the 14 archives before about 1,000; the last one 1,000",)
 
 
 def test_few_rows_more_or_less_in_a_small_table_are_not_odd(night: Any) -> None:
@@ -126,7 +126,17 @@ def test_many_reasons_are_cut_short(night: Any) -> None:
     assert lines[-1] == "and 290 more odd sizes of tables"
 
 
-def test_noise_widens_what_is_normal() -> None:
-    """The same difference is far from a calm history and near to a noisy one."""
-    assert is_far(2000, [1000, 1001, 999, 1002, 998], at_least=1)
-    assert not is_far(2000, [1000, 1300, 700, 1500, 500], at_least=1)
+def test_table_that_always_grows_is_odd_when_it_shrinks(night: Any) -> None:
+    """A third of its rows is gone, which leaves it among its figures of two weeks; the line says what it had last."""
+    before = [night(day, users=1000 + 100 * (14 - day)) for day in range(1, 15)]
+    (line,) = odd(night(0, users=1600), before)
+    assert line == "table users has 1,600 rows, the 14 archives before about 1,650; the last one 2,300"
+    assert odd(night(0, users=2400), before) == ()
+
+
+def test_odd_tables_are_given_also_where_their_lines_are_cut_short(night: Any) -> None:
+    """Whoever names changes besides must not name one of them again."""
+    names = [f"t{number}" for number in range(30)]
+    before = [night(day, roles=4, **dict.fromkeys(names, 1000)) for day in range(1, 15)]
+    found = odd_sizes(night(0, roles=4, **dict.fromkeys(names, 0)), before, min_mb=1, max_mb=100)
+    assert {str(table) for table in found.tables} == set(names)

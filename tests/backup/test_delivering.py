@@ -17,7 +17,7 @@ from dataclasses import replace
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -47,7 +47,8 @@ CLEARED = replace(FIRST, series="email_attachment.4")
 def logged_in(mailbox: Mailbox) -> Iterator[smtplib.SMTP]:
     """Give a session over verified TLS."""
     with smtplib.SMTP(mailbox.host, mailbox.port, timeout=10) as client:
-        client.starttls(context=ssl.create_default_context(cafile=str(mailbox.certificate)))
+        if mailbox.tls == "starttls":
+            client.starttls(context=ssl.create_default_context(cafile=str(mailbox.certificate)))
         client.login(mailbox.user, mailbox.password)
         yield client
 
@@ -202,6 +203,51 @@ def test_connection_that_breaks_in_data_is_tried_again(tmp_path: Path, letter: M
     with Mailbox(tmp_path / "n") as mailbox:
         send_to(mailbox, one)
         assert envelopes(mailbox) == [[*ADMINS]]
+
+
+@pytest.mark.parametrize("tls", ["starttls", "none"])
+@pytest.mark.parametrize("answer", ["552 message too large", "554 5.3.4 too big for me"])
+def test_server_that_says_too_large_in_data_and_hangs_up_gets_a_link(
+    tmp_path: Path, letter: MakeLetter, answer: str, tls: Any
+) -> None:
+    """What it said before it closed the connection is read; the next try sends a link instead of all of it again."""
+    one = letter()
+    one.archive.write_bytes(secrets.token_bytes(16 << 20))  # more than the kernel takes before it notices
+    server = Mailbox(tmp_path / "m", tls=tls, breaks_in_data=True, last_words=answer)
+    with server, pytest.raises(TemporaryError, match=f"answered {answer}, and closed the connection.*sends a link"):
+        send_to(server, one)
+    assert states(one) == {}
+    with Mailbox(tmp_path / "n", tls=tls) as mailbox:
+        send_to(mailbox, one)
+        (message,) = received(mailbox)
+    assert list(message.iter_attachments()) == []
+    assert answer in str(message.get_body(("plain",)))
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"), [("451 the disk is full", TemporaryError), ("554 5.7.1 not from you", DeliveryError)]
+)
+def test_server_that_refuses_in_data_for_another_reason_is_quoted(
+    tmp_path: Path, letter: MakeLetter, answer: str, kind: type[BackupError]
+) -> None:
+    """Its words decide whether the mail is tried again, and nobody is told that it may have arrived."""
+    one = letter()
+    one.archive.write_bytes(secrets.token_bytes(16 << 20))
+    server = Mailbox(tmp_path / "m", breaks_in_data=True, last_words=answer)
+    with server, pytest.raises(kind, match=f"the mail server answered {answer}") as caught:
+        send_to(server, one)
+    assert (type(caught.value), states(one)) == (kind, {})
+
+
+def test_small_mail_that_is_refused_before_its_end_is_not_taken_for_delivered(
+    tmp_path: Path, letter: MakeLetter
+) -> None:
+    """It is all sent before the refusal is noticed; the answer is still the server's, not a mail of unknown fate."""
+    one = letter()
+    server = Mailbox(tmp_path / "m", breaks_in_data=True, last_words="552 too large")
+    with server, pytest.raises(TemporaryError, match="answered 552 too large"):
+        send_to(server, one)
+    assert states(one) == {}
 
 
 @pytest.mark.parametrize("kept", [True, False])

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from include.backup.archive_name import sidecar_path
-from include.backup.history import History, history_of, is_unusual, read_history
+from include.backup.history import History, history_of, is_notable, read_history
 from include.backup.letter import build_message
 from include.backup.manifest import Sidecar
 from include.backup.size_picture import HEIGHT_PIXELS, SLOT_PIXELS, size_picture
@@ -29,27 +29,28 @@ DAY = timedelta(days=1)
 
 
 @pytest.mark.parametrize(
-    ("earlier", "now", "unusual"),
+    ("earlier", "now", "notable"),
     [
-        ([1000, 1100, 1190, 1300, 1400], 1500, False),
-        ([1000, 1100, 1190, 1300, 1400], 1899, False),
-        ([1000, 1100, 1190, 1300, 1400], 1901, True),
-        ([1000, 1100, 1190, 1300, 1400], 899, True),
-        ([1000, 1000, 1000, 1000], 1009, False),
-        ([1000, 1000, 1000, 1000], 1011, True),
-        ([100_000, 100_000, 100_000, 100_000], 100_900, False),
-        ([5, 5, 5, 5], 14, False),
+        ([1000, 1000, 1000, 1000], 1101, True),
+        ([1000, 1000, 1000, 1000], 1100, False),
+        ([1000, 1000, 1000, 15], 15, False),  # it was in the mail of the night before
+        ([1000, 1000, 1000, 15], 25, False),
+        ([1000, 1000, 1000, 15], 1000, True),
         ([5, 5, 5, 5], 0, True),
+        ([5, 5, 5, 0], 0, False),
         ([0, 0, 0, 0], 0, False),
         ([0, 0, 0, 0], 11, True),
-        ([1000], 1200, False),
-        ([1000], 1201, True),
-        ([1000, 1500], 1900, True),
+        ([0, 300, 0, 300], 0, False),
+        ([1000], 1101, True),
+        ([1000, None], 1000, True),
+        ([1000, 1000], None, True),
     ],
 )
-def test_change_is_unusual_against_the_tables_own_nights(earlier: list[int], now: int, *, unusual: bool) -> None:
-    """Five times the median change; a fifth of the rows while too little is known; trifles never, empty always."""
-    assert is_unusual(earlier, earlier[-1], now) is unusual
+def test_change_is_notable_if_it_is_unusual_and_happened_now(
+    earlier: list[int | None], now: int | None, *, notable: bool
+) -> None:
+    """Since the latest night; coming and going always are."""
+    assert is_notable([rows for rows in earlier if rows is not None], earlier[-1], now) is notable
 
 
 def nights(sidecar: MakeSidecar, sizes: dict[int, int], **changes: object) -> list[Sidecar]:
@@ -98,6 +99,16 @@ def test_history_names_tables_that_changed_came_and_went(sidecar: MakeSidecar, t
         "logs: no longer in the backup, 9 rows the night before",
         "orders: 1,200 → 15 rows (-98.8 %)",
     ]
+
+
+def test_table_that_a_warning_names_is_not_named_again(sidecar: MakeSidecar, table: MakeTable) -> None:
+    """A reader gets the same thing once."""
+    orders = table("orders", "rows.sql", ("id",), rows=1200)
+    before = sidecar(snapshot_at=NOW - DAY, tables=(orders, table("carts", "rows.sql", ("id",), rows=70)))
+    now = sidecar(snapshot_at=NOW, tables=(table("orders", "rows.sql", ("id",), rows=0),))
+    told = frozenset({orders.qualified})
+    assert [str(c.table) for c in history_of(now, [before], timezone.utc).changes] == ["carts", "orders"]
+    assert [str(c.table) for c in history_of(now, [before], timezone.utc, told=told).changes] == ["carts"]
 
 
 def test_history_is_read_from_the_manifests_beside_the_archives(tmp_path: Path, sidecar: MakeSidecar) -> None:
@@ -155,6 +166,25 @@ def test_mail_shows_picture_and_changes(letter: MakeLetter, sidecar: MakeSidecar
     assert source == "cid:" + picture["Content-ID"].strip("<>")
     assert pixels(picture.get_content())
     assert [part.get_content_type() for part in message.iter_attachments()] == ["application/gzip"]
+
+
+def test_mail_does_not_say_that_nothing_changed_where_a_warning_says_it_did(
+    letter: MakeLetter, sidecar: MakeSidecar, table: MakeTable
+) -> None:
+    """It points to the warnings instead, in both of its parts."""
+    orders = table("orders", "a.sql", ("id",), rows=70)
+    one = letter(tables=(orders.model_copy(update={"rows": 0}),))
+    before = sidecar(snapshot_at=NOW - DAY, tables=(orders,))
+    for told, said in ((frozenset({orders.qualified}), "stands in the warnings above"), (frozenset(), "became empty")):
+        history = History(one.sidecar, (before,), timezone.utc, told)
+        mail = letter(tables=one.sidecar.tables, history=history)
+        content = b"".join(build_message(mail, sender="b@x.org", recipients=("a@x.org",)).blocks())
+        message = message_from_bytes(content, policy=policy.default)
+        for kind in ("plain", "html"):
+            part = message.get_body((kind,))
+            assert part is not None
+            assert said in part.get_content()
+            assert "No table grew or shrank" not in part.get_content()
 
 
 def test_mail_of_the_first_night_has_no_picture(letter: MakeLetter) -> None:

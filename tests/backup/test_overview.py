@@ -18,7 +18,7 @@ from include.backup.notice import Notice
 from include.backup.overview import AirflowFacts, Overview, age_text, clock_text, look
 from include.backup.run_outcome import RunOutcome
 from include.backup.settings import Settings
-from include.backup.unsent import keep_unsent
+from include.backup.unsent import Unsent, keep_while_sending, settle
 from tests.fix_archives import NOW
 
 if TYPE_CHECKING:
@@ -167,11 +167,15 @@ def test_other_concerns_are_named(settings: Settings, nightly: Any) -> None:
     refused = RecipientRecord(state="refused", series="1", at=NOW, answer="550 no such user")
     delivery_path(archive).write_text(DeliveryRecord(recipients={"eve@example.com": refused}).model_dump_json())
     notice = Notice(state="failed", title="backup FAILED", text="", facts=(), next_steps=(), url=None)
-    keep_unsent(settings.backup_dir, notice, now=NOW)
+    alert = Unsent(notice, NOW, ("mail",))
+    sending = keep_while_sending(settings.backup_dir, alert)
+    assert sending
+    settle(sending, alert)
     seen = look(settings.model_copy(update={"backup_min_size_mb": 3}), NOTHING, now=NOW)
     assert seen.verdict.state == "attention"
     for words in (
-        "1 archives are not to be used", "did not reach eve@example.com", "the last: backup FAILED",
+        "1 archives are not to be used", "did not reach eve@example.com",
+        "could not be sent by mail, the last: backup FAILED",
         "The newest archive has 2.0 MB, less than BACKUP_MIN_SIZE_MB=3",
     ):  # fmt: skip
         assert words in concerns(seen)

@@ -2,96 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shlex
 import shutil
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
 
 import pytest
 from airflow.cli.cli_parser import get_parser
-from airflow.models.dag import DagModel
 from airflow.models.dagrun import DagRun
-from airflow.sdk.api.datamodels._generated import DagRunType
 from airflow.utils.session import create_session
 
 from include.backup.archive_name import sidecar_path
 from include.backup.manifest import read_sidecar
-from include.backup.status import LAST_SUCCESS_FILE
-from include.operators.alerts import alert_run_failure
-from include.operators.backup import WATCH_MEMORY
 from include.operators.dag_import import import_error
-from tests.dags.test_critical_backup import Mail, read_mail
 from tests.fix_airflow import DAGS_FOLDER, LocalAirflow, Site
-from tests.operators.test_task import make_context
+from tests.fix_mailbox import read_mail
+from tests.fix_watch import Watch, plan_next_run, succeed
 
 UTC = timezone.utc
 DAY = timedelta(days=1)
 CRITICAL = DAGS_FOLDER / "critical_backup.py"
-
-
-@dataclasses.dataclass(frozen=True)
-class Watch:
-    """The watch of one site, and the mails it sends."""
-
-    airflow: LocalAirflow
-    site: Site
-
-    def look(self) -> list[Mail]:
-        """Run the DAG once and return the mails of this look."""
-        before = set(self.site.mailbox.messages())
-        result = self.airflow.run(self.airflow.trigger())
-        assert result.state == "success", result.errors
-        return [read_mail(path) for path in self.site.mailbox.messages() if path not in before]
-
-    def subjects(self) -> list[str]:
-        """Run the DAG once and return the subjects of its mails."""
-        return [mail.subject for mail in self.look()]
-
-    def a_day_passes(self) -> None:
-        """Set what the watch remembers back by a day, in Airflow's own store."""
-        memory = self.memory
-        for incident in memory["incidents"].values():
-            for moment in ("since", "told_at"):
-                incident[moment] = (datetime.fromisoformat(incident[moment].replace("Z", "+00:00")) - DAY).isoformat()
-        answer = self.airflow.api.put(self._address, json={"value": memory})
-        assert answer.status_code < 300, answer.text
-
-    @property
-    def memory(self) -> Any:
-        """What the watch remembers, as Airflow's REST API shows it."""
-        return self.airflow.api.get(self._address).json()["value"]
-
-    @property
-    def _address(self) -> str:
-        assets = self.airflow.api.get("/api/v2/assets", params={"name_pattern": WATCH_MEMORY.name}).json()["assets"]
-        return f"/api/v2/assets/{assets[0]['id']}/state-store/watch"
-
-
-@pytest.fixture
-def watch(airflow: LocalAirflow, site: Site) -> Watch:
-    """A watch that remembers nothing, of a site whose critical_backup is unpaused."""
-    answer = airflow.api.patch("/api/v2/dags/critical_backup", json={"is_paused": False})
-    assert answer.status_code == 200
-    plan_next_run(datetime.now(UTC) + DAY)
-    watch = Watch(dataclasses.replace(airflow, dag_id="backup_watch"), site)
-    airflow.api.delete(watch._address)
-    return watch
-
-
-def plan_next_run(at: datetime) -> None:
-    """Let the scheduler mean to start critical_backup at this time."""
-    with create_session() as session:
-        model = session.get(DagModel, "critical_backup")
-        assert model is not None
-        model.next_dagrun = at
-
-
-def succeed(site: Site, hours_ago: float) -> None:
-    """Record a success."""
-    at = datetime.now(UTC) - timedelta(hours=hours_ago)
-    (site.backup_dir / LAST_SUCCESS_FILE).write_text(at.isoformat())
 
 
 def test_dag_reads_no_setting_so_that_a_wrong_one_leaves_it_there(
@@ -293,14 +223,3 @@ def test_import_error_of_a_sound_file_is_none_without_a_metadata_database(
     monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "airflow-db-not-allowed:///")
     assert import_error(CRITICAL, "critical_backup") is None
     assert "is not there" in str(import_error(tmp_path / "critical_backup.py", "critical_backup"))
-
-
-def test_alert_that_could_not_be_sent_is_sent_by_the_next_look(watch: Watch, airflow: LocalAirflow) -> None:
-    """While the mail server was down; once, with its own words."""
-    watch.site.mailbox.stop()
-    context: Any = make_context(DagRunType.SCHEDULED, logical_date=datetime.now(UTC))
-    alert_run_failure(context | {"dag": airflow.load_dag(), "reason": "timed_out"})
-    watch.site.mailbox.start()
-    subjects = [mail.subject for mail in watch.look()]
-    assert subjects.count("critical_backup FAILED: timed out") == 1
-    assert "critical_backup FAILED: timed out" not in [mail.subject for mail in watch.look()]

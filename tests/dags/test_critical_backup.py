@@ -9,9 +9,7 @@ import stat
 import tarfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from email import message_from_bytes, policy
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
@@ -25,36 +23,11 @@ from airflow.sdk import DAG, TriggerRule
 from include.backup.manifest import Sidecar, read_sidecar
 from include.backup.status import LAST_SIZE_FILE, LAST_SUCCESS_FILE
 from tests.fix_airflow import DAG_ID, TASKS, LocalAirflow, Site
+from tests.fix_mailbox import Mail, read_mail
 
 EMAILS = {"email_attachment", "email_link"}
 ADMINS = {"admin1@example.com", "admin2@example.com"}
 MIDNIGHT = datetime.now(timezone.utc).replace(hour=0, minute=0, second=0, microsecond=0)
-
-
-@dataclass(frozen=True)
-class Mail:
-    """A mail as it arrived."""
-
-    recipients: set[str]
-    subject: str
-    text: str
-    html: str
-    attachments: dict[str, bytes]
-
-
-def read_mail(path: Path) -> Mail:
-    """Return what stands in a mail."""
-    message = message_from_bytes(path.read_bytes(), policy=policy.default)
-    text, html = message.get_body(("plain",)), message.get_body(("html",))
-    assert text is not None
-    assert html is not None
-    return Mail(
-        recipients=set(re.split(r",\s*", str(message["X-Envelope-To"]))),
-        subject=str(message["Subject"]),
-        text=text.get_content(),
-        html=html.get_content(),
-        attachments={str(part.get_filename()): part.get_content() for part in message.iter_attachments()},
-    )
 
 
 def only_mail(site: Site) -> Mail:

@@ -5,6 +5,11 @@ from __future__ import annotations
 from email import message_from_bytes, policy
 from typing import TYPE_CHECKING, cast
 
+from airflow.models.taskinstance import TaskInstance
+from airflow.utils.session import create_session
+
+from include.backup.delivery_record import read_delivery, write_delivery
+
 if TYPE_CHECKING:
     from tests.fix_airflow import LocalAirflow, Site
 
@@ -28,6 +33,31 @@ def test_one_refused_administrator_is_a_warning_and_an_alert_to_the_other(airflo
     airflow.clear(result.run_id, "email_attachment")
     assert airflow.run(result.run_id).state == "success"
     assert mails(site)[2:] == [(ADMIN_2, "Backup OK")], "clearing sends to who lacks it"
+
+
+def test_alert_of_a_refusal_is_sent_once_also_where_the_task_is_killed_around_it(
+    airflow: LocalAirflow, site: Site
+) -> None:
+    """Killed after the alert: the retry does not repeat it. Killed before it: the retry sends it, and no mail again."""
+    cast("dict[str, str]", site.mailbox.refusals)[ADMIN_2] = "550 no such user"
+    run_id = airflow.trigger()
+    assert airflow.run(run_id, pause_before="update_status").tries["email_attachment"] == 1
+    expected = [(ADMIN_1, "Backup OK"), (ADMIN_1, f"The backup mail did not reach {ADMIN_2}")]
+    assert mails(site) == expected
+    retry(airflow, run_id)
+    assert mails(site) == expected
+    (archive,) = site.published_paths
+    write_delivery(archive, read_delivery(archive).model_copy(update={"alerted": {}}))
+    retry(airflow, run_id)
+    assert mails(site) == [*expected, expected[1]]
+
+
+def retry(airflow: LocalAirflow, run_id: str) -> None:
+    """Let Airflow try the mail task once more by itself, as after its process was killed."""
+    with create_session() as session:
+        task = session.query(TaskInstance).filter_by(run_id=run_id, task_id="email_attachment").one()
+        before, task.state = task.try_number, None
+    assert airflow.run(run_id, pause_before="update_status").tries["email_attachment"] == before + 1
 
 
 def test_administrator_refused_for_now_gets_the_mail_at_the_next_try_alone(airflow: LocalAirflow, site: Site) -> None:

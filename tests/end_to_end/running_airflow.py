@@ -17,6 +17,7 @@ from typing import Any, TypeVar, cast
 import psycopg
 
 from include.demo.airflow_api import AirflowApi
+from include.demo.airflow_environment import METADATA_DATABASE
 from include.demo.airflow_processes import STOP_SECONDS
 from include.demo.databases import SAMPLE_DATABASE
 from include.demo.embedded_postgres import EmbeddedPostgres
@@ -45,6 +46,7 @@ class RunningAirflow:
     folder: DemoFolder
     servers: Servers
     database: str = field(repr=False)
+    metadata: str = field(repr=False)
 
     @property
     def api(self) -> AirflowApi:
@@ -82,6 +84,25 @@ class RunningAirflow:
         (mail,) = self.wait_for(lambda: self.mails(subject), f"mail '{subject}'", seconds=seconds)
         return mail
 
+    def wait_for_end(self, dag_id: str, run_id: str, *, seconds: float) -> str:
+        """Return the state in which the run has ended."""
+
+        def look() -> str | None:
+            state = self.api.run_state(dag_id, run_id)
+            return state if state in ("success", "failed") else None
+
+        return self.wait_for(look, f"end of {run_id}", seconds=seconds)
+
+    def process_of(self, dag_id: str, run_id: str, task_id: str, *, try_number: int, seconds: float = 60) -> int:
+        """Return the process of this try of a task, once it runs."""
+
+        def look() -> int | None:
+            task = self.task(dag_id, run_id, task_id)
+            is_there = task["state"] == "running" and task["try_number"] == try_number
+            return int(task["pid"]) if is_there and task["pid"] else None
+
+        return self.wait_for(look, f"try {try_number} of {task_id}", seconds=seconds)
+
     def restart(self, dag_id: str, settings: Mapping[str, str]) -> None:
         """Go on with other settings of the backup; return when the DAG's file has been read with them, or refused."""
         airflow = self.servers.airflow
@@ -111,6 +132,12 @@ class RunningAirflow:
             session.rollback()
 
 
+def daily(*times: datetime) -> dict[str, str]:
+    """Return the setting with which critical_backup has its slots at these minutes of one hour of every day."""
+    (hour,) = {time.hour for time in times}
+    return {"BACKUP_SCHEDULE": f"{','.join(str(time.minute) for time in times)} {hour} * * *"}
+
+
 @contextmanager
 def start_airflow(path: Path, environment: Mapping[str, str]) -> Iterator[RunningAirflow]:
     """Start everything with these settings of the backup; stop everything at the end."""
@@ -120,4 +147,5 @@ def start_airflow(path: Path, environment: Mapping[str, str]) -> Iterator[Runnin
         servers = start_servers(stack, folder, Progress(), wishes)
         stack.callback(servers.api.client.close)
         postgres = EmbeddedPostgres(folder.postgres, port=wishes.postgres_port)
-        yield RunningAirflow(folder, servers, postgres.conninfo(SAMPLE_DATABASE))
+        databases = (postgres.conninfo(name) for name in (SAMPLE_DATABASE, METADATA_DATABASE))
+        yield RunningAirflow(folder, servers, *databases)

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,6 +11,9 @@ from include.backup import slack
 from include.backup.errors import BackupError, TemporaryError
 from include.backup.notice import Notice
 from include.demo.ports import free_port
+
+if TYPE_CHECKING:
+    from tests.fix_slack import Hooks
 
 NOTICE = Notice(
     state="failed",
@@ -24,46 +23,6 @@ NOTICE = Notice(
     next_steps=("Mend the cause.",),
     url="http://airflow.example.com/run",
 )
-
-
-@dataclass
-class Hooks:
-    """A server whose paths say how it answers: /200/…, /500/…, /302/…, /hang/…."""
-
-    port: int
-    texts: list[str] = field(default_factory=list)
-
-    def url(self, answer: str) -> str:
-        return f"http://127.0.0.1:{self.port}/{answer}/secret-token"
-
-
-@pytest.fixture
-def hooks() -> Iterator[Hooks]:
-    hooks = Hooks(free_port())
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            content = self.rfile.read(int(self.headers["Content-Length"]))
-            answer = self.path.split("/")[1]
-            if answer == "hang":
-                time.sleep(3)
-                return
-            if answer == "200":
-                hooks.texts.append(json.loads(content)["text"])
-            self.send_response(int(answer))
-            self.send_header("Location", hooks.url("200"))
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", hooks.port), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield hooks
-        server.shutdown()
-        thread.join()
 
 
 def test_notice_arrives_with_its_reason_and_link(hooks: Hooks) -> None:
