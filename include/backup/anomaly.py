@@ -25,23 +25,31 @@ MAX_EMPTY_SHARE = 0.25
 
 def odd_sizes(sidecar: Sidecar, archives: Sequence[Sidecar], *, min_mb: int, max_mb: int) -> tuple[str, ...]:
     """
-    Return what is odd about an archive's size, one line for each reason; at most `MAX_LINES`, then how many more.
+    Return what is odd about an archive's size as `every_odd_size` does; at most `MAX_LINES`, then how many more.
+
+    Source: spec FR-4, FR-17.
+    """
+    lines = every_odd_size(sidecar, archives, min_mb=min_mb, max_mb=max_mb)
+    more = len(lines) - MAX_LINES
+    return (*lines[:MAX_LINES], f"and {more} more odd sizes of tables") if more > 0 else lines
+
+
+def every_odd_size(sidecar: Sidecar, archives: Sequence[Sidecar], *, min_mb: int, max_mb: int) -> tuple[str, ...]:
+    """
+    Return what is odd about an archive's size, one line for each reason.
 
     Args:
         sidecar: The archive's.
         archives: All others that are there, in any order; it may be among them.
         min_mb: BACKUP_MIN_SIZE_MB.
         max_mb: BACKUP_MAX_SIZE_MB.
-
-    Source: spec FR-4, FR-17.
     """
     outside = size_warning(sidecar.archive_bytes, min_mb=min_mb, max_mb=max_mb)
     lines = [outside] if outside else []
     earlier = comparable_archives(sidecar, archives)
     if len(earlier) >= MIN_HISTORY_ARCHIVES:
         lines += _far_from(sidecar, earlier)
-    more = len(lines) - MAX_LINES
-    return (*lines[:MAX_LINES], f"and {more} more odd sizes of tables") if more > 0 else tuple(lines)
+    return tuple(lines)
 
 
 def comparable_archives(sidecar: Sidecar, archives: Sequence[Sidecar]) -> tuple[Sidecar, ...]:

@@ -22,6 +22,7 @@ from include.backup.retention import RetentionPolicy
 
 class _Rows(Record):
     rows: Count
+    bytes: Count
 
 
 class _Server(Record):
@@ -44,7 +45,7 @@ class _HeadFields(Record):
 
 @dataclass(frozen=True)
 class ManifestHead:
-    """What a list of archives needs of a manifest; the names are the manifest's."""
+    """What a list of archives needs of a manifest; the names are the manifest's, `row_bytes` is uncompressed."""
 
     archive: str
     run: RunRecord
@@ -53,6 +54,7 @@ class ManifestHead:
     database: str
     tables: int
     rows: int
+    row_bytes: int
     warnings: tuple[str, ...]
     archive_bytes: int
     archive_sha256: str
@@ -210,6 +212,7 @@ def _read_head(path: Path, *_file_facts: int) -> ManifestHead:
         database=fields.server.database,
         tables=len(fields.tables),
         rows=sum(table.rows for table in fields.tables),
+        row_bytes=sum(table.bytes for table in fields.tables),
         warnings=fields.warnings,
         archive_bytes=fields.archive_bytes,
         archive_sha256=fields.archive_sha256,

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from include.backup import health
 from include.backup.archive_list import ArchiveEntry, ArchiveList
-from include.backup.missed import backfill_commands, slots
+from include.backup.missed import backfill_commands, neighbours, slots
 from include.backup.nights import Night, NightRules, judge_nights
 from include.backup.run_outcome import RunOutcome
 from include.backup.settings import Settings
@@ -72,7 +72,8 @@ class Overview:
         recent: The archives of that time, newest first.
         archives: All of them, to page through; None if BACKUP_DIR cannot be read.
         next_at: When the next scheduled run is due, aware; None if the DAG is paused.
-        backfill: The commands that make up for the missed nights.
+        missed: The first and the last slot of each group of missed nights, oldest first.
+        backfill: The commands that make up for them, in the same order.
     """
 
     verdict: Verdict
@@ -81,6 +82,7 @@ class Overview:
     recent: tuple[ArchiveEntry, ...]
     archives: ArchiveList | None
     next_at: datetime | None
+    missed: tuple[tuple[datetime, datetime], ...]
     backfill: tuple[str, ...]
 
 
@@ -126,7 +128,8 @@ def look(settings: Settings, airflow: AirflowFacts, *, now: datetime) -> Overvie
         recent=recent,
         archives=archives,
         next_at=next_at,
-        backfill=backfill_commands(missed, every, zone) if missed else (),
+        missed=neighbours(missed, every),
+        backfill=backfill_commands(missed, every, zone),
     )
 
 
