@@ -21,6 +21,7 @@ from tests.fix_airflow import LocalAirflow
 
 READY_SECONDS = 120.0
 STOP_SECONDS = 10.0
+METRICS_TOKEN = "the-token-of-the-metrics-0123456789"
 
 # By name: their roles in Airflow. A viewer may look at everything, a user may start runs, a guest may nothing.
 ROLES = {"admin": "admin", "user": "user", "viewer": "viewer", "guest": ""}
@@ -89,6 +90,7 @@ def api_server_process(airflow: LocalAirflow, tmp_path_factory: pytest.TempPathF
         "ADMIN_EMAILS": "admin@example.com",
         "BACKUP_DIR": os.fspath(backup_dir),
         "BACKUP_MIN_SIZE_MB": "0",
+        "BACKUP_METRICS_TOKEN": METRICS_TOKEN,
     }
     command = [*bound_to_parent(signal.SIGTERM), *AIRFLOW, "api-server"]
     process = start_child("api-server", command, environment=environment, log=folder / "api-server.log")

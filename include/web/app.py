@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
-from include.web import api
+from include.web import api, metrics
 from include.web.headers import SecurityHeaders
 from include.web.refusals import refuse
 
@@ -34,5 +34,6 @@ def create_app() -> FastAPI:
     app.add_middleware(SecurityHeaders)
     app.add_exception_handler(HTTPException, refuse)
     app.include_router(api.router)
+    app.include_router(metrics.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     return app
