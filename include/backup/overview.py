@@ -36,10 +36,18 @@ class AirflowFacts:
 
 @dataclass(frozen=True)
 class Concern:
-    """Something that wants attention: what is true, and what to do."""
+    """
+    Something that wants attention.
+
+    Args:
+        text: What is true.
+        remedy: What to do.
+        run_id: The run to look at, if there is one.
+    """
 
     text: str
     remedy: str
+    run_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -186,6 +194,7 @@ def _concerns(
         yield Concern(
             f"The last run, {ended.run_id}, {where}.",
             "Open it: the last line of the red task's log says what to do; mend that, then clear the task.",
+            ended.run_id,
         )
     if airflow.paused:
         yield Concern("critical_backup is paused: no backup is made by itself.", "Unpause it in Airflow.")
@@ -213,6 +222,7 @@ def _night_concerns(nights: Sequence[Night]) -> Iterator[Concern]:
         yield Concern(
             f"{len(lost)} archives are gone before their time, the last of run {lost[-1]}.",
             "Find out who removed them from BACKUP_DIR; the copies in the administrators' mailboxes are sound.",
+            lost[-1],
         )
 
 
@@ -229,6 +239,7 @@ def _archive_concerns(settings: Settings, recent: Sequence[ArchiveEntry]) -> Ite
         yield Concern(
             f"The mail of {newest.name} did not reach {', '.join(lacking)}.",
             "Clear the mail task of its run: it is sent to those who lack it.",
+            newest.head.run.run_id if newest.head else None,
         )
     if recent and settings.backup_drill != "off" and not any(e.drill and e.drill.passed for e in recent):
         yield Concern("No archive has been proven by restoring it.", "Trigger restore_drill.")

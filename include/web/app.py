@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
-from include.web import api, metrics
+from include.web import api, metrics, page
 from include.web.headers import SecurityHeaders
 from include.web.refusals import refuse
 
@@ -35,5 +35,6 @@ def create_app() -> FastAPI:
     app.add_exception_handler(HTTPException, refuse)
     app.include_router(api.router)
     app.include_router(metrics.router)
+    app.include_router(page.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     return app
