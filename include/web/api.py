@@ -4,39 +4,118 @@ from __future__ import annotations
 
 import os
 from datetime import datetime, timezone
-from http import HTTPStatus
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Response
-from pydantic import BaseModel, Field
+from airflow.api_fastapi.common.db.common import SessionDep
+from fastapi import APIRouter, HTTPException, Path, Query, Response, status
+from pydantic import SecretStr
+from pydantic_core import PydanticUndefined
 
+from include.backup.errors import VerificationError
 from include.backup.health import Unhealthy, check_health, read_limits
+from include.backup.manifest import Sidecar, read_sidecar
+from include.backup.masking import MASK, mask
+from include.backup.overview import look
+from include.backup.retention import RetentionPolicy
+from include.backup.settings import Settings
+from include.web.access import MayLook
+from include.web.answers import Archive, Config, Health, History, Problem, SettingAnswer, Status
+from include.web.configured import NAME_SCHEMA, Archives, Configured, sound_archive
+from include.web.runs import read_facts
+
+REFUSED: dict[int | str, dict[str, Any]] = {
+    status.HTTP_401_UNAUTHORIZED: {"model": Problem, "description": "Nobody is logged in."},
+    status.HTTP_403_FORBIDDEN: {"model": Problem, "description": "Who is logged in has not the right in Airflow."},
+    status.HTTP_503_SERVICE_UNAVAILABLE: {
+        "model": Problem,
+        "description": "A setting of the api-server is wrong, or BACKUP_DIR cannot be read there.",
+    },
+}
+NO_ARCHIVE: dict[int | str, dict[str, Any]] = {
+    status.HTTP_404_NOT_FOUND: {"model": Problem, "description": "There is no archive of that name."},
+    status.HTTP_409_CONFLICT: {"model": Problem, "description": "The archive is damaged, or its manifest is."},
+}
 
 router = APIRouter()
-
-
-class Health(BaseModel):
-    """As little as a monitor needs; the reason is for those who are logged in."""
-
-    status: Annotated[Literal["healthy", "unhealthy"], Field(description="Whether there is a recent, sound archive.")]
-    age_hours: Annotated[
-        float | None, Field(description="Hours since the last success's snapshot; null if there is none to be seen.")
-    ]
 
 
 @router.get(
     "/health",
     operation_id="get_health",
-    responses={HTTPStatus.SERVICE_UNAVAILABLE: {"model": Health, "description": "The backups are not healthy."}},
+    responses={status.HTTP_503_SERVICE_UNAVAILABLE: {"model": Health, "description": "The backups are not healthy."}},
 )
 @router.head("/health", include_in_schema=False)
 def get_health(response: Response) -> Health:
     """Whether the backups are healthy: 200 if they are, otherwise 503. Open to everyone."""
     try:
         report = check_health(read_limits(os.environ), now=datetime.now(timezone.utc))
-    except Unhealthy:
-        response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
+    except Unhealthy:  # a setting is wrong
+        response.status_code = status.HTTP_503_SERVICE_UNAVAILABLE
         return Health(status="unhealthy", age_hours=None)
     if not report.healthy:
-        response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
+        response.status_code = status.HTTP_503_SERVICE_UNAVAILABLE
     return Health(status="healthy" if report.healthy else "unhealthy", age_hours=report.facts.get("age_hours"))
+
+
+@router.get("/status", operation_id="get_status", responses=REFUSED)
+def get_status(_: MayLook, settings: Configured, __: Archives, session: SessionDep) -> Status:
+    """Are we safe? The verdict with its reason, what to do, and what became of the last 90 days' nights."""
+    now = datetime.now(timezone.utc)
+    return Status.of(look(settings, read_facts(session, now=now), now=now))
+
+
+@router.get("/history", operation_id="get_history", responses=REFUSED)
+def get_history(
+    _: MayLook,
+    settings: Configured,
+    archives: Archives,
+    limit: Annotated[int, Query(ge=1, le=200, description="How many archives at most.")] = 30,
+    offset: Annotated[int, Query(ge=0, le=1_000_000, description="How many of the newest to leave out.")] = 0,
+) -> History:
+    """The archives, newest first."""
+    entries = archives.entries(offset, limit)
+    policy = RetentionPolicy(
+        keep_days=settings.backup_retention_days,
+        min_keep=settings.backup_retention_min_keep,
+        max_age_hours=settings.backup_max_age_hours,
+    )
+    expires_at = archives.expires_at(entries, policy)
+    page = tuple(Archive.of(entry, expires_at=expires_at[entry.name]) for entry in entries)
+    return History(total=len(archives), limit=limit, offset=offset, archives=page)
+
+
+@router.get("/archives/{name}", operation_id="get_archive", responses=REFUSED | NO_ARCHIVE)
+def get_archive(
+    _: MayLook,
+    settings: Configured,
+    __: Archives,
+    name: Annotated[str, Path(description="The archive's name.", json_schema_extra=NAME_SCHEMA)],
+) -> Sidecar:
+    """The manifest of an archive: what is in it, with rows, bytes and SHA-256 of everything, but no rows."""
+    entry = sound_archive(name, settings)
+    try:
+        return read_sidecar(entry.path)
+    except VerificationError as error:
+        raise HTTPException(status.HTTP_409_CONFLICT, str(error)) from None
+
+
+@router.get("/config", operation_id="get_config", responses=REFUSED)
+def get_config(_: MayLook, settings: Configured) -> Config:
+    """The settings in force, without secrets."""
+    return Config(
+        settings={
+            name.upper(): SettingAnswer(
+                value=_shown(getattr(settings, name)),
+                default=None if field.default is PydanticUndefined else _shown(field.default),
+            )
+            for name, field in Settings.model_fields.items()
+        }
+    )
+
+
+def _shown(value: object) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, SecretStr):
+        return MASK
+    return mask(", ".join(value) if isinstance(value, tuple) else str(value))
