@@ -24,7 +24,7 @@ class Meaning:
 # The worst first: a day with several slots shows its worst.
 MEANINGS: dict[NightState, Meaning] = {
     "failed": Meaning("failed", "✕", "its run failed, and there is no archive of it"),
-    "missed": Meaning("missed", "−", "no run, no archive"),
+    "missed": Meaning("missed", "∅", "no run, no archive"),
     "lost": Meaning("lost", "?", "its run succeeded, but the archive is gone before its time"),
     "late": Meaning("late", "◔", "done, later than the objective"),
     "backfilled": Meaning("backfilled", "↺", "made up for later, with what the database held then"),

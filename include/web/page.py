@@ -10,24 +10,23 @@ from airflow.api_fastapi.common.db.common import SessionDep
 from fastapi import APIRouter, HTTPException, Query, Request, status
 from fastapi.responses import HTMLResponse
 
-from include.backup.archive_list import ArchiveList, find_archive
+from include.backup.archive_list import find_archive
 from include.backup.contents import read_contents
-from include.backup.errors import SettingsError, UnknownArchiveError, VerificationError
+from include.backup.errors import UnknownArchiveError, VerificationError
 from include.backup.figures import RESTORE_OBJECTIVE_SECONDS, figures_of
 from include.backup.overview import CALENDAR_DAYS, Overview, look
 from include.backup.retention import RetentionPolicy
-from include.backup.settings import Settings, load_settings
+from include.backup.settings import Settings
 from include.web.access import MayLook
 from include.web.calendar import DAYS_OF_WEEK, MEANINGS, calendar_of
 from include.web.charts import charts_of
+from include.web.configured import Archives, Configured
 from include.web.in_progress import APPROVAL_TASK, read_in_progress
 from include.web.rendering import render_page
 from include.web.rights import BACKUP, DRILL, RESTORE, may_start
 from include.web.runs import read_facts, read_runs
 
 ARCHIVES_A_PAGE = 30
-MEND_SETTINGS = "Set it right in the environment of the api-server and of the workers, and start them again."
-MOUNT = "Mount the volume of the backups there, readable for the user that runs Airflow."
 RUNS_TO_COMPARE = timedelta(days=14)
 
 router = APIRouter(include_in_schema=False)
@@ -35,14 +34,14 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/")
 def show_status(
-    request: Request, user: MayLook, session: SessionDep, page: Annotated[str, Query(max_length=10)] = "1"
+    request: Request,
+    user: MayLook,
+    settings: Configured,
+    session: SessionDep,
+    page: Annotated[str, Query(max_length=10)] = "1",
 ) -> HTMLResponse:
     """The status page; `page` turns the list of archives, and whatever is no number is the first."""
     now = datetime.now(timezone.utc)
-    try:
-        settings = load_settings()
-    except SettingsError as error:
-        return _trouble(request, f"Nothing can be said: {error}.", MEND_SETTINGS)
     facts = read_facts(session, now=now)
     overview = look(settings, facts, now=now)
     newest = next((entry for entry in overview.recent if entry.head), None)
@@ -84,49 +83,34 @@ def _archives(overview: Overview, settings: Settings, page: int) -> dict[str, An
 
 
 @router.get("/running")
-def show_running(request: Request, _: MayLook, session: SessionDep) -> HTMLResponse:
+def show_running(
+    request: Request, _: MayLook, settings: Configured, archives: Archives, session: SessionDep
+) -> HTMLResponse:
     """The part of the status page that says what runs now."""
     now = datetime.now(timezone.utc)
-    try:
-        settings = load_settings()
-        newest = ArchiveList(settings.backup_dir).entries(0, 1)
-    except (SettingsError, OSError):  # the page itself says so
-        raise HTTPException(status.HTTP_503_SERVICE_UNAVAILABLE, "Load the page again to see why.") from None
+    newest = next(iter(archives.entries(0, 1)), None)
     outcomes = read_runs(session, since=now - RUNS_TO_COMPARE)
-    running = read_in_progress(session, settings, outcomes=outcomes, newest=newest[0] if newest else None, now=now)
+    running = read_in_progress(session, settings, outcomes=outcomes, newest=newest, now=now)
     values = {"running": running, "approval_task": APPROVAL_TASK, "now": now}
     return render_page("running.html.j2", request, values, zone=ZoneInfo(settings.backup_timezone))
 
 
 @router.get("/contents/{name}")
-def show_contents(request: Request, user: MayLook, name: str) -> HTMLResponse:
+def show_contents(request: Request, user: MayLook, settings: Configured, archives: Archives, name: str) -> HTMLResponse:
     """What is in one archive, from its manifest, beside the archive before."""
     try:
-        settings = load_settings()
-        archives = ArchiveList(settings.backup_dir)
         entry = find_archive(settings.backup_dir, name)
-    except SettingsError as error:
-        return _trouble(request, f"Nothing can be said: {error}.", MEND_SETTINGS)
-    except OSError as error:
-        return _trouble(request, f"BACKUP_DIR={settings.backup_dir} cannot be read: {error.strerror}.", MOUNT)
-    except UnknownArchiveError as error:
-        sentence = f"{str(error)[0].upper()}{str(error)[1:]}."
-        return _trouble(request, sentence, "The status page lists those that are there.", status.HTTP_404_NOT_FOUND)
-    try:
         contents = read_contents(entry, archives, settings)
+    except UnknownArchiveError as error:
+        raise HTTPException(status.HTTP_404_NOT_FOUND, f"{error}; the status page lists those that are there") from None
     except VerificationError as error:
-        remedy = "Do not restore from it; take another archive, and find out who or what has changed this one."
-        return _trouble(request, f"{name} cannot be shown: {error}.", remedy, status.HTTP_409_CONFLICT)
+        raise HTTPException(
+            status.HTTP_409_CONFLICT,
+            f"{error}; do not restore from {name}: take another archive, and find out who or what has changed this one",
+        ) from None
     values = {
         "entry": entry,
         "contents": contents,
         "may_start": {dag_id: may_start(user, dag_id) for dag_id in (BACKUP, RESTORE)},
     }
     return render_page("contents.html.j2", request, values, zone=ZoneInfo(settings.backup_timezone))
-
-
-def _trouble(
-    request: Request, sentence: str, remedy: str, code: int = status.HTTP_503_SERVICE_UNAVAILABLE
-) -> HTMLResponse:
-    values = {"sentence": sentence, "remedy": remedy}
-    return render_page("trouble.html.j2", request, values, zone=timezone.utc, status=code)

@@ -1,4 +1,4 @@
-"""Who may press which button: Airflow's own rights, asked beforehand, so that a button that would be refused says so."""
+"""Who may press which button: Airflow's own rights, asked beforehand, so that the button itself can say so."""
 
 from __future__ import annotations
 
