@@ -18,6 +18,7 @@ pytest_plugins = [
     "tests.fix_mailbox",
     "tests.fix_pipeline",
     "tests.fix_api_server",
+    "tests.fix_prometheus",
 ]
 
 TESTS = Path(__file__).parent
@@ -41,6 +42,7 @@ def kind_of(item: pytest.Item) -> str:
         "benchmarks": "integration",
         "dags": "DAG",
         "specs": "specification",
+        "docs": "specification",
         "end_to_end": "end-to-end",
     }
     if folder in by_folder:

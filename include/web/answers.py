@@ -19,13 +19,6 @@ class Answer(BaseModel):
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
 
-class Problem(Answer):
-    """Why there is no better answer."""
-
-    detail: str
-    """What is wrong, and what to do about it, in words for people."""
-
-
 class Health(Answer):
     """As little as a monitor needs; the reason is for those who are logged in."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import datetime, timezone
-from typing import Annotated, Any
+from typing import Annotated
 
 from airflow.api_fastapi.common.db.common import SessionDep
 from fastapi import APIRouter, HTTPException, Path, Query, Response, status
@@ -19,22 +19,10 @@ from include.backup.overview import look
 from include.backup.retention import RetentionPolicy
 from include.backup.settings import Settings
 from include.web.access import MayLook
-from include.web.answers import Archive, Config, Health, History, Problem, SettingAnswer, Status
+from include.web.answers import Archive, Config, Health, History, SettingAnswer, Status
 from include.web.configured import NAME_SCHEMA, Archives, Configured, sound_archive
+from include.web.refusals import NO_ARCHIVE, REFUSED
 from include.web.runs import read_facts
-
-REFUSED: dict[int | str, dict[str, Any]] = {
-    status.HTTP_401_UNAUTHORIZED: {"model": Problem, "description": "Nobody is logged in."},
-    status.HTTP_403_FORBIDDEN: {"model": Problem, "description": "Who is logged in has not the right in Airflow."},
-    status.HTTP_503_SERVICE_UNAVAILABLE: {
-        "model": Problem,
-        "description": "A setting of the api-server is wrong, or BACKUP_DIR cannot be read there.",
-    },
-}
-NO_ARCHIVE: dict[int | str, dict[str, Any]] = {
-    status.HTTP_404_NOT_FOUND: {"model": Problem, "description": "There is no archive of that name."},
-    status.HTTP_409_CONFLICT: {"model": Problem, "description": "The archive is damaged, or its manifest is."},
-}
 
 router = APIRouter()
 

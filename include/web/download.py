@@ -18,9 +18,8 @@ from include.backup.archive_list import ArchiveEntry
 from include.backup.errors import LinkError
 from include.backup.link import check_link
 from include.web.access import DAG_ID, MayFetch
-from include.web.answers import Problem
-from include.web.api import NO_ARCHIVE, REFUSED
 from include.web.configured import NAME_SCHEMA, Archives, Configured, sound_archive
+from include.web.refusals import NO_ARCHIVE, REFUSED, Problem
 
 EVENT = "download_backup"
 # Airflow's api-server compresses what it sends; this type it leaves alone, so that bytes and ranges are the file's.

@@ -21,7 +21,7 @@ from include.backup.health import Limits, Unhealthy, age_hours, check_health, re
 from include.backup.masking import mask
 from include.backup.missed import slots
 from include.backup.nights import judge_nights
-from include.backup.overview import night_rules
+from include.backup.overview import CALENDAR_DAYS, night_rules
 from include.backup.run_outcome import RunOutcome
 from include.backup.settings import Settings, load_settings
 from include.backup.status import read_last_success
@@ -32,7 +32,9 @@ log = logging.getLogger(__name__)
 HOUR_SECONDS = 3600.0
 DAY_SECONDS = 24 * HOUR_SECONDS
 WINDOWS = {"7d": timedelta(days=7), "30d": timedelta(days=30)}
-LONGEST = max(WINDOWS.values())
+FAILURES = WINDOWS["30d"]
+# Further back than any window: a night counts as missed only after the first that something is known of.
+LOOK_BACK = timedelta(days=CALENDAR_DAYS)
 HAS_BACKUP = {"done", "late", "backfilled"}
 NOT_JUDGED = {"pending", "unknown"}
 DRILL_DAYS = {"always": 0, "weekly": 7, "monthly": 28}
@@ -40,7 +42,7 @@ NO_STEP = "none"
 
 
 class _Folder(NamedTuple):
-    """BACKUP_DIR: the archives of the longest window, newest first, and the values that it gives."""
+    """BACKUP_DIR: the archives of the last `CALENDAR_DAYS`, newest first, and the values that it gives."""
 
     recent: Sequence[ArchiveEntry]
     values: Values
@@ -61,14 +63,14 @@ def measure(environment: Mapping[str, str], read_runs: ReadRuns, *, now: datetim
         read_runs: Returns the runs that stand for a given moment or a later one.
         now: Aware.
     """
-    settings, outcomes = _settings(), _outcomes(read_runs, since=now - LONGEST)
+    settings, outcomes = _settings(), _outcomes(read_runs, since=now - LOOK_BACK)
     folder = _folder(environment, now=now)
     read = {"settings": settings, "backup_dir": folder, "airflow": outcomes}
     values: Values = {"up": {source: float(found is not None) for source, found in read.items()}, "healthy": 0.0}
     if settings and settings.backup_drill != "off":
         values["drill_interval_seconds"] = DRILL_DAYS[settings.backup_drill] * DAY_SECONDS
     if outcomes is not None:
-        values |= run_values(outcomes)
+        values |= run_values(outcomes, now=now)
     if folder:
         values |= folder.values
     if settings and folder and outcomes is not None:
@@ -76,12 +78,13 @@ def measure(environment: Mapping[str, str], read_runs: ReadRuns, *, now: datetim
     return Gauges(values)
 
 
-def run_values(outcomes: Iterable[RunOutcome]) -> Values:
+def run_values(outcomes: Iterable[RunOutcome], *, now: datetime) -> Values:
     """Return what Airflow's runs say; they may be in any order."""
     every = list(outcomes)
+    failed = (run for run in every if run.state == "failed" and run.stands_for > now - FAILURES)
     values: Values = {
         "run_in_progress": float(any(run.state in ("queued", "running") for run in every)),
-        "failed_runs": Counter(run.failed_task or NO_STEP for run in every if run.state == "failed"),
+        "failed_runs": Counter(run.failed_task or NO_STEP for run in failed),
     }
     ended = sorted(((run.ended_at, run) for run in every if run.ended_at), key=lambda pair: pair[0])
     if ended:
@@ -161,11 +164,11 @@ def success_ratios(
 
     Args:
         settings: When the nights are, and what is late.
-        entries: The archives of the longest window, newest first.
-        outcomes: Airflow's runs of it.
+        entries: The archives of the last `CALENDAR_DAYS`, newest first.
+        outcomes: Airflow's runs of them, newest first.
         now: Aware.
     """
-    every = slots(settings.backup_schedule, settings.backup_timezone, after=now - LONGEST, until=now)
+    every = slots(settings.backup_schedule, settings.backup_timezone, after=now - LOOK_BACK, until=now)
     judged = [
         (night.slot, night.state in HAS_BACKUP)
         for night in judge_nights(every, entries, outcomes, night_rules(settings, now=now))
@@ -195,7 +198,7 @@ def _folder(environment: Mapping[str, str], *, now: datetime) -> _Folder | None:
     try:
         limits = read_limits(environment)
         archives = ArchiveList(Path(limits.backup_dir))
-        recent = archives.since(now - LONGEST, limits.zone)
+        recent = archives.since(now - LOOK_BACK, limits.zone)
         return _Folder(recent, folder_values(limits, archives, recent, now=now))
     except (Unhealthy, OSError) as error:
         log.warning("metrics without BACKUP_DIR: %s", mask(str(error)))

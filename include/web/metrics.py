@@ -19,6 +19,7 @@ from include.backup.errors import SettingsError
 from include.backup.settings import load_metrics_token
 from include.web.access import may_look, signed_in
 from include.web.measure import measure
+from include.web.refusals import NOT_ALLOWED
 from include.web.runs import read_runs
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ def _is_token(given: str) -> bool:
     "/metrics",
     dependencies=[Depends(may_scrape)],
     response_class=Response,
-    responses={200: {"content": {"text/plain": _TEXT, "application/openmetrics-text": _TEXT}}},
+    responses=NOT_ALLOWED | {200: {"content": {"text/plain": _TEXT, "application/openmetrics-text": _TEXT}}},
 )
 def metrics(session: SessionDep, accept: Annotated[str, Header()] = "") -> Response:
     """
