@@ -13,11 +13,13 @@ if TYPE_CHECKING:
 
 pytest_plugins = [
     "tests.fix_airflow",
+    "tests.fix_api_server",
     "tests.fix_archives",
+    "tests.fix_browser",
+    "tests.fix_nights",
     "tests.fix_postgres",
     "tests.fix_mailbox",
     "tests.fix_pipeline",
-    "tests.fix_api_server",
     "tests.fix_prometheus",
 ]
 

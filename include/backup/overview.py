@@ -215,7 +215,8 @@ def _night_concerns(nights: Sequence[Night]) -> Iterator[Concern]:
     if missed:
         yield Concern(
             f"{len(missed)} nights have no archive." if len(missed) > 1 else "One night has no archive.",
-            "Backfill them: a backfill takes what the database holds now, with that night's cut-off.",
+            f"Backfill {'them' if len(missed) > 1 else 'it'}: "
+            "a backfill takes what the database holds now, with that night's cut-off.",
         )
     lost = [night.outcome.run_id for night in nights if night.state == "lost" and night.outcome]
     if lost:

@@ -61,16 +61,17 @@ def charts_of(figures: Sequence[NightFigures], settings: Settings) -> tuple[Char
     seconds = tuple(f.seconds for f in figures)
     drills = tuple(f.drill_seconds for f in figures)
     odd_sizes, odd_seconds = tuple(f.odd_size for f in figures), tuple(f.odd_seconds for f in figures)
-    size_limits = (
-        Limit("BACKUP_MAX_SIZE_MB", settings.backup_max_size_mb),
-        Limit("BACKUP_MIN_SIZE_MB", settings.backup_min_size_mb),
-    )
+    size_limits = [Limit("at most", settings.backup_max_size_mb)]
+    if settings.backup_min_size_mb:
+        size_limits.append(Limit("at least", settings.backup_min_size_mb))
     late = Limit("late after", 60.0 * settings.backup_deadline_minutes)
     objective = Limit("objective", float(RESTORE_OBJECTIVE_SECONDS))
     times = tuple(int(f.slot.timestamp()) for f in figures)
     none_odd = (False,) * len(figures)
     return (
-        Chart("size", "Size", "MB", times, sizes, odd_sizes, size_limits, _summary(sizes, odd_sizes, _megabytes)),
+        Chart(
+            "size", "Size", "MB", times, sizes, odd_sizes, tuple(size_limits), _summary(sizes, odd_sizes, _megabytes)
+        ),
         Chart("duration", "Duration", "s", times, seconds, odd_seconds, (late,), _summary(seconds, odd_seconds)),
         Chart("restore", "Restore in the drill", "s", times, drills, none_odd, (objective,), _summary(drills)),
     )

@@ -2,7 +2,11 @@
 /* global uPlot */
 
 const HEIGHT = 170;
-const NEAR = 1.6; // a limit farther away than this many times is named at the edge, so that the values stay readable
+const NEAR = 2; // a limit more than so many times the highest value is named above the chart: the values stay readable
+const STEPS = {
+  s: [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400],
+  MB: [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000],
+};
 
 export function drawCharts() {
   const drawn = [...document.querySelectorAll('.chart')].map((place) => {
@@ -29,27 +33,27 @@ function draw(place, data) {
     place.style.color = `var(--${name})`;
     return getComputedStyle(place).color;
   };
-  const colours = Object.fromEntries(['line', 'quiet', 'grid', 'bad', 'limit'].map((name) => [name, colour(name)]));
+  const colours = Object.fromEntries(['line', 'quiet', 'grid', 'bad', 'limit', 'card'].map((name) => [name, colour(name)]));
   const text = data.unit === 's' ? seconds : megabytes;
   const axis = { stroke: colours.quiet, grid: { stroke: colours.grid, width: 1 }, ticks: { show: false } };
   const odd = data.values.map((value, index) => (data.odd[index] ? value : null));
   const options = {
     width: place.clientWidth,
     height: HEIGHT,
-    padding: [14, 12, 0, 0],
+    padding: [20, 12, 0, 0],
     cursor: { y: false, points: { size: 7 } },
     legend: { show: false },
     scales: { y: { range: () => range(data) } },
     axes: [
-      { ...axis, space: 60, values: (_, ticks) => ticks.map((tick) => date(tick)) },
-      { ...axis, size: 62, values: (_, ticks) => ticks.map(text) },
+      { ...axis, size: 26, space: 60, values: (_, ticks) => ticks.map((tick) => date(tick)) },
+      { ...axis, size: 58, space: 34, incrs: STEPS[data.unit], values: (_, ticks) => ticks.map(text) },
     ],
     series: [
       {},
       { stroke: colours.line, width: 2, points: { show: true, size: 4, fill: colours.line }, spanGaps: false },
       { stroke: colours.bad, width: 0, paths: () => null, points: { show: true, size: 11, width: 2, fill: 'transparent' } },
     ],
-    hooks: { draw: [(plot) => drawLimits(plot, data.limits, text, colours.limit)], setCursor: [tip(place, data, text)] },
+    hooks: { draw: [(plot) => drawLimits(plot, data.limits, text, colours)], setCursor: [tip(place, data, text)] },
   };
   const plot = new uPlot(options, [data.times, data.values, odd], place);
   plot.over.append(Object.assign(document.createElement('div'), { className: 'tip', hidden: true }));
@@ -59,36 +63,35 @@ function draw(place, data) {
 function range(data) {
   const values = data.values.filter((value) => value !== null);
   if (!values.length) return [0, 1];
-  let [low, high] = [Math.min(...values), Math.max(...values)];
-  for (const { value } of data.limits) {
-    if (value > high && value <= high * NEAR) high = value;
-    if (value < low && value >= low / NEAR) low = value;
-  }
-  const room = (high - low || high || 1) * 0.15;
-  return [Math.max(low - room, 0), high + room];
+  const highest = Math.max(...values) || 1;
+  const near = data.limits.map((limit) => limit.value).filter((value) => value <= highest * NEAR);
+  return [0, Math.max(highest, ...near) * 1.15];
 }
 
-function drawLimits(plot, limits, text, colour) {
+function drawLimits(plot, limits, text, colours) {
   const { ctx, bbox } = plot;
   const pixels = devicePixelRatio;
   ctx.save();
-  ctx.strokeStyle = ctx.fillStyle = colour;
+  ctx.strokeStyle = colours.limit;
   ctx.font = `${11 * pixels}px system-ui, sans-serif`;
   ctx.textAlign = 'right';
   ctx.lineWidth = pixels;
   for (const { label, value } of limits) {
-    const far = value > plot.scales.y.max ? '↑' : value < plot.scales.y.min ? '↓' : '';
-    const words = `${far} ${label} ${text(value)}`.trim();
-    const at = far === '↑' ? bbox.top : far === '↓' ? bbox.top + bbox.height : plot.valToPos(value, 'y', true);
-    if (!far) {
+    const isFar = value > plot.scales.y.max;
+    const at = isFar ? bbox.top - 2 * pixels : plot.valToPos(value, 'y', true);
+    if (!isFar) {
       ctx.setLineDash([5 * pixels, 4 * pixels]);
       ctx.beginPath();
       ctx.moveTo(bbox.left, at);
       ctx.lineTo(bbox.left + bbox.width, at);
       ctx.stroke();
     }
-    const below = far === '↑' || at < bbox.top + 14 * pixels;
-    ctx.fillText(words, bbox.left + bbox.width, at + (below ? 11 : -4) * pixels);
+    const words = `${isFar ? '↑ ' : ''}${label} ${text(value)}`;
+    const wide = ctx.measureText(words).width;
+    ctx.fillStyle = colours.card;
+    ctx.fillRect(bbox.left + bbox.width - wide, at - 15 * pixels, wide, 13 * pixels);
+    ctx.fillStyle = colours.limit;
+    ctx.fillText(words, bbox.left + bbox.width, at - 4 * pixels);
   }
   ctx.restore();
 }
