@@ -18,10 +18,16 @@ MAX_LINES = 10
 
 
 class OddSizes(NamedTuple):
-    """What is odd about an archive: at most `MAX_LINES` reasons, then how many more; and all tables that are odd."""
+    """What is odd about an archive: every reason, a line each; and all tables that are odd."""
 
-    lines: tuple[str, ...]
+    every: tuple[str, ...]
     tables: frozenset[QualifiedName]
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """At most `MAX_LINES` reasons, then how many more there are."""
+        more = len(self.every) - MAX_LINES
+        return (*self.every[:MAX_LINES], f"and {more} more odd sizes of tables") if more > 0 else self.every
 
 
 def odd_sizes(sidecar: Sidecar, archives: Sequence[Sidecar], *, min_mb: int, max_mb: int) -> OddSizes:
@@ -33,19 +39,13 @@ def odd_sizes(sidecar: Sidecar, archives: Sequence[Sidecar], *, min_mb: int, max
         archives: All others that are there, in any order; it may be among them.
         min_mb: BACKUP_MIN_SIZE_MB.
         max_mb: BACKUP_MAX_SIZE_MB.
-
-    Source: spec FR-4, FR-17.
     """
     outside = size_warning(sidecar.archive_bytes, min_mb=min_mb, max_mb=max_mb)
     earlier = comparable_archives(sidecar, archives)
     enough = len(earlier) >= MIN_HISTORY_ARCHIVES
     whole = _odd_archive(sidecar, earlier) if enough else None
     tables = dict(_odd_tables(sidecar, earlier)) if enough else {}
-    lines = (*filter(None, (outside, whole)), *tables.values())
-    more = len(lines) - MAX_LINES
-    if more > 0:
-        lines = (*lines[:MAX_LINES], f"and {more} more odd sizes of tables")
-    return OddSizes(lines, frozenset(tables))
+    return OddSizes((*filter(None, (outside, whole)), *tables.values()), frozenset(tables))
 
 
 def comparable_archives(sidecar: Sidecar, archives: Sequence[Sidecar]) -> tuple[Sidecar, ...]:

@@ -24,6 +24,7 @@ from include.backup.retention import RetentionPolicy
 
 class _Rows(Record):
     rows: Count
+    bytes: Count
 
 
 class _File(Record):
@@ -52,7 +53,11 @@ class _HeadFields(Record):
 
 @dataclass(frozen=True)
 class ManifestHead:
-    """What a list of archives needs of a manifest; the names are the manifest's, but for `in_clear`: secret files."""
+    """
+    What a list of archives needs of a manifest.
+
+    The names are the manifest's, but for `in_clear`: secret files, and `row_bytes`: uncompressed.
+    """
 
     archive: str
     run: RunRecord
@@ -62,6 +67,7 @@ class ManifestHead:
     tables: int
     rows: int
     in_clear: tuple[str, ...]
+    row_bytes: int
     warnings: tuple[str, ...]
     archive_bytes: int
     archive_sha256: str
@@ -220,6 +226,7 @@ def _read_head(path: Path, *_file_facts: int) -> ManifestHead:
         tables=len(fields.tables),
         rows=sum(table.rows for table in fields.tables),
         in_clear=secrets_in_clear(fields.archive, fields.files),
+        row_bytes=sum(table.bytes for table in fields.tables),
         warnings=fields.warnings,
         archive_bytes=fields.archive_bytes,
         archive_sha256=fields.archive_sha256,

@@ -73,6 +73,14 @@ def nearest(every: Sequence[datetime], moment: datetime) -> datetime | None:
     return min(near, key=lambda slot: abs(slot - moment), default=None)
 
 
+def neighbours(missed: Sequence[datetime], every: Sequence[datetime]) -> tuple[tuple[datetime, datetime], ...]:
+    """Return the first and the last of each group of missed slots that no other slot lies between, oldest first."""
+    position = {slot: index for index, slot in enumerate(every)}
+    # Neighbours have the same distance between their places in both lists.
+    groups = (list(g) for _, g in groupby(enumerate(missed), key=lambda pair: position[pair[1]] - pair[0]))
+    return tuple((group[0][1], group[-1][1]) for group in groups)
+
+
 def backfill_commands(missed: Sequence[datetime], every: Sequence[datetime], zone: ZoneInfo) -> tuple[str, ...]:
     """
     Return the commands that make up for missed slots, one for each group of neighbours.
@@ -80,12 +88,8 @@ def backfill_commands(missed: Sequence[datetime], every: Sequence[datetime], zon
     The times are exact, with their offset: a bare date would mean 00:00 in Airflow's own time zone. `completed` lets
     Airflow run a night again whose run has failed, or whose archive is gone; the range holds only missed ones.
     """
-    position = {slot: index for index, slot in enumerate(every)}
-    # Neighbours have the same distance between their places in both lists.
-    groups = (list(g) for _, g in groupby(enumerate(missed), key=lambda pair: position[pair[1]] - pair[0]))
-    ranges = ((group[0][1].astimezone(zone), group[-1][1].astimezone(zone)) for group in groups)
     return tuple(
-        f"airflow backfill create --dag-id critical_backup --from-date {first.isoformat()} "
-        f"--to-date {last.isoformat()} --reprocess-behavior completed --max-active-runs 1"
-        for first, last in ranges
+        f"airflow backfill create --dag-id critical_backup --from-date {first.astimezone(zone).isoformat()} "
+        f"--to-date {last.astimezone(zone).isoformat()} --reprocess-behavior completed --max-active-runs 1"
+        for first, last in neighbours(missed, every)
     )

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from include.backup import health
 from include.backup.archive_list import ArchiveEntry, ArchiveList
-from include.backup.missed import backfill_commands, slots
+from include.backup.missed import backfill_commands, neighbours, slots
 from include.backup.nights import Night, NightRules, judge_nights
 from include.backup.run_outcome import RunOutcome
 from include.backup.settings import Settings
@@ -18,6 +18,7 @@ from include.backup.unsent import read_unsent
 
 CALENDAR_DAYS = 90
 NEXT_SLOT_WITHIN = timedelta(days=400)
+_WAYS = {"slack": "to Slack", "mail": "by mail"}
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,18 @@ class AirflowFacts:
 
 @dataclass(frozen=True)
 class Concern:
-    """Something that wants attention: what is true, and what to do."""
+    """
+    Something that wants attention.
+
+    Args:
+        text: What is true.
+        remedy: What to do.
+        run_id: The run to look at, if there is one.
+    """
 
     text: str
     remedy: str
+    run_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -72,7 +81,8 @@ class Overview:
         recent: The archives of that time, newest first.
         archives: All of them, to page through; None if BACKUP_DIR cannot be read.
         next_at: When the next scheduled run is due, aware; None if the DAG is paused.
-        backfill: The commands that make up for the missed nights.
+        missed: The first and the last slot of each group of missed nights, oldest first.
+        backfill: The commands that make up for them, in the same order.
     """
 
     verdict: Verdict
@@ -81,6 +91,7 @@ class Overview:
     recent: tuple[ArchiveEntry, ...]
     archives: ArchiveList | None
     next_at: datetime | None
+    missed: tuple[tuple[datetime, datetime], ...]
     backfill: tuple[str, ...]
 
 
@@ -120,7 +131,8 @@ def look(settings: Settings, airflow: AirflowFacts, *, now: datetime) -> Overvie
         recent=recent,
         archives=archives,
         next_at=next_at,
-        backfill=backfill_commands(missed, every, zone) if missed else (),
+        missed=neighbours(missed, every),
+        backfill=backfill_commands(missed, every, zone),
     )
 
 
@@ -185,15 +197,17 @@ def _concerns(
         yield Concern(
             f"The last run, {ended.run_id}, {where}.",
             "Open it: the last line of the red task's log says what to do; mend that, then clear the task.",
+            ended.run_id,
         )
     if airflow.paused:
         yield Concern("critical_backup is paused: no backup is made by itself.", "Unpause it in Airflow.")
     unsent = [unsent for _, unsent in read_unsent(settings.backup_dir, now=now)]
     if unsent:
-        ways = " and ".join(sorted({channel for alert in unsent for channel in alert.channels}))
+        ways = " and ".join(sorted({_WAYS[channel] for alert in unsent for channel in alert.channels}))
+        what = f"{len(unsent)} alerts, the last of which follows," if len(unsent) > 1 else "An alert"
         yield Concern(
-            f"{len(unsent)} alerts could not be sent by {ways}, the last: {unsent[-1].notice.title}.",
-            "Look at what did not take them: BACKUP_LOG_FILE has its words. backup_watch tries again every hour.",
+            f"{what} could not be sent {ways}: {unsent[-1].notice.title}.",
+            "Look at why in BACKUP_LOG_FILE, which has the server's words. backup_watch tries again every hour.",
         )
     yield from _night_concerns(nights)
     yield from _archive_concerns(settings, recent)
@@ -206,13 +220,15 @@ def _night_concerns(nights: Sequence[Night]) -> Iterator[Concern]:
     if missed:
         yield Concern(
             f"{len(missed)} nights have no archive." if len(missed) > 1 else "One night has no archive.",
-            "Backfill them: a backfill takes what the database holds now, with that night's cut-off.",
+            f"Backfill {'them' if len(missed) > 1 else 'it'}: "
+            "a backfill takes what the database holds now, with that night's cut-off.",
         )
     lost = [night.outcome.run_id for night in nights if night.state == "lost" and night.outcome]
     if lost:
         yield Concern(
             f"{len(lost)} archives are gone before their time, the last of run {lost[-1]}.",
             "Find out who removed them from BACKUP_DIR; the copies in the administrators' mailboxes are sound.",
+            lost[-1],
         )
 
 
@@ -229,6 +245,7 @@ def _archive_concerns(settings: Settings, recent: Sequence[ArchiveEntry]) -> Ite
         yield Concern(
             f"The mail of {newest.name} did not reach {', '.join(lacking)}.",
             "Clear the mail task of its run: it is sent to those who lack it.",
+            newest.head.run.run_id if newest.head else None,
         )
     if recent and settings.backup_drill != "off" and not any(e.drill and e.drill.passed for e in recent):
         yield Concern("No archive has been proven by restoring it.", "Trigger restore_drill.")

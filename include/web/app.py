@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
-from include.web import api, download, metrics
+from include.web import api, download, metrics, page
 from include.web.headers import SecurityHeaders
 from include.web.refusals import refuse
 
@@ -51,7 +51,7 @@ def create_app() -> FastAPI:
     )
     app.add_middleware(SecurityHeaders)
     app.add_exception_handler(HTTPException, refuse)
-    for part in (api, download, metrics):
+    for part in (api, download, metrics, page):
         app.include_router(part.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     return app

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import timezone
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from airflow.api_fastapi.app import get_auth_manager
 from fastapi import Request, Response, status
-from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from fastapi.responses import JSONResponse, RedirectResponse
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-FOLDER = Path(__file__).resolve().parent / "templates"
+from include.web.rendering import render_page
 
-_pages = Environment(loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined)
+# For those that people meet; the others have the phrase of HTTP.
+TITLES = {403: "Not allowed", 404: "Not there", 409: "Not to be used", 503: "Out of order"}
 
 
 class Problem(BaseModel):
@@ -58,10 +58,11 @@ def refuse(request: Request, error: Exception) -> Response:
         return JSONResponse({"detail": error.detail}, error.status_code, error.headers)
     if error.status_code == status.HTTP_401_UNAUTHORIZED:
         return RedirectResponse(get_auth_manager().get_url_login(next_url=_own_address(request)))
-    title = HTTPStatus(error.status_code).phrase
-    home = request.scope.get("root_path", "") + "/"
-    page = _pages.get_template("refusal.html.j2").render(title=title, detail=error.detail, home=home)
-    return HTMLResponse(page, error.status_code, error.headers)
+    title = TITLES.get(error.status_code) or HTTPStatus(error.status_code).phrase
+    values = {"title": title, "detail": str(error.detail)}
+    page = render_page("refusal.html.j2", request, values, zone=timezone.utc, status=error.status_code)
+    page.headers.update(error.headers or {})
+    return page
 
 
 def _own_address(request: Request) -> str:

@@ -175,7 +175,7 @@ def test_other_concerns_are_named(settings: Settings, nightly: Any) -> None:
     assert seen.verdict.state == "attention"
     for words in (
         "1 archives are not to be used", "did not reach eve@example.com",
-        "could not be sent by mail, the last: backup FAILED",
+        "An alert could not be sent by mail: backup FAILED",
         "The newest archive has 2.0 MB, less than BACKUP_MIN_SIZE_MB=3",
     ):  # fmt: skip
         assert words in concerns(seen)
