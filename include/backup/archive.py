@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from isal import isal_zlib
 
-from include.backup.durable import sync_file, sync_folder, write_atomically
+from include.backup.durable import named, sync_file, sync_folder, write_atomically
 from include.backup.errors import BackupError, VerificationError
 from include.backup.gzip_part import COMPRESSION_LEVEL, GZIP_WINDOW_BITS, PartRecord, part_path
 from include.backup.manifest import Manifest, Sidecar, sidecar_path
@@ -44,12 +44,17 @@ def compress_archive(
         The partial archive, synced to the disk.
     """
     partial = workspace / PARTIAL_ARCHIVE
-    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as archive:
-        for folder, parts in folders:
-            for part in parts:
-                _append(archive, part, part_path(folder, part.name), modified_at)
-        archive.write(_gzip(b"\0" * 2 * tarfile.BLOCKSIZE))
-    sync_file(partial)
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        with named(partial), os.fdopen(descriptor, "wb") as archive:
+            for folder, parts in folders:
+                for part in parts:
+                    _append(archive, part, part_path(folder, part.name), modified_at)
+            archive.write(_gzip(b"\0" * 2 * tarfile.BLOCKSIZE))
+        sync_file(partial)
+    except BaseException:
+        partial.unlink(missing_ok=True)  # the disk may be what was short
+        raise
     return partial
 
 

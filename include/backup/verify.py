@@ -19,6 +19,8 @@ from include.backup.names import is_csv
 from include.backup.rows import RowsError, read_copy_file, read_csv_file
 
 BLOCK_BYTES = 1 << 20
+MANIFEST_BYTES_AT_MOST = 64 << 20
+NAME_BYTES_AT_MOST = 64 << 10  # a path has 4096 on Linux
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,9 @@ class _Unpacked:
     Not by ISA-L, which made it: it reads on over reserved header flags and incomplete Huffman codes.
     """
 
-    def __init__(self, source: _HashingReader) -> None:
+    def __init__(self, source: _HashingReader, *, at_most: int) -> None:
         self._source = source
+        self._at_most = self._left = at_most
         self._member = zlib.decompressobj(wbits=31)
         self._started = False
 
@@ -77,7 +80,20 @@ class _Unpacked:
             self._started = True
             pieces.append(self._member.decompress(packed, size))
             size -= len(pieces[-1])
+            self._left -= len(pieces[-1])
+            _expect(
+                self._left >= 0, f"it unpacks to more than {self._at_most:,} bytes, which its manifest does not say"
+            )
         return b"".join(pieces)
+
+
+class _Header(tarfile.TarInfo):
+    """A long name's header: tarfile reads its content into memory, however long it says that it is."""
+
+    def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
+        plain = self.type in tarfile.SUPPORTED_TYPES and self.type not in tarfile.GNU_TYPES
+        _expect(plain or self.size <= NAME_BYTES_AT_MOST, f"a name in it would have {self.size:,} bytes")
+        return super()._proc_member(tar)  # type: ignore[misc,no-any-return]
 
 
 def verify_archive(archive: Path, manifest: Manifest) -> Verified:
@@ -96,7 +112,8 @@ def verify_archive(archive: Path, manifest: Manifest) -> Verified:
     try:
         with archive.open("rb") as file:
             reader = _HashingReader(file)
-            uncompressed, rows = _verify_members(cast("IO[bytes]", _Unpacked(reader)), manifest)
+            at_most = MANIFEST_BYTES_AT_MOST + sum(record.bytes + NAME_BYTES_AT_MOST for record in manifest.files)
+            uncompressed, rows = _verify_members(cast("IO[bytes]", _Unpacked(reader, at_most=at_most)), manifest)
     except VerificationError as error:
         raise VerificationError(f"{archive.name}: {' '.join(str(error).split())}; do not restore from it") from None
     except (EOFError, OSError, ValueError, zlib.error, tarfile.TarError) as error:
@@ -111,7 +128,7 @@ def _verify_members(stream: IO[bytes], manifest: Manifest) -> tuple[int, int]:
     _expect(not lost, f"the manifest names no file of rows for {', '.join(lost)}")
     seen: set[str] = set()
     uncompressed = rows = 0
-    with tarfile.open(fileobj=stream, mode="r|", bufsize=BLOCK_BYTES) as tar:
+    with tarfile.open(fileobj=stream, mode="r|", bufsize=BLOCK_BYTES, tarinfo=_Header) as tar:
         for member in tar:
             _expect(member.isreg(), f"{member.name} is not a plain file")
             _expect(member.name not in seen, f"{member.name} is there twice")
@@ -119,12 +136,17 @@ def _verify_members(stream: IO[bytes], manifest: Manifest) -> tuple[int, int]:
             content = tar.extractfile(member)
             assert content is not None  # noqa: S101 - it is a plain file
             if member.name == MANIFEST_FILE:
+                _expect(member.size <= MANIFEST_BYTES_AT_MOST, f"{MANIFEST_FILE} has {member.size:,} bytes")
                 same = _read_manifest(content.read()) == manifest
                 _expect(same, f"{MANIFEST_FILE} differs from the run's manifest")
                 continue
             record = expected.get(member.name)
             if record is None:
                 raise VerificationError(f"{member.name} is not in the manifest")
+            _expect(
+                member.size == record.bytes,
+                f"{record.name} has {member.size} bytes, the manifest says {record.bytes}",
+            )
             rows += _verify_member(_blocks(content), record, manifest)
             uncompressed += record.bytes
         # The first of the two blocks of zeros ended the loop.
@@ -137,17 +159,13 @@ def _verify_members(stream: IO[bytes], manifest: Manifest) -> tuple[int, int]:
 
 def _verify_member(blocks: Iterator[bytes], record: FileRecord, manifest: Manifest) -> int:
     sha256 = hashlib.sha256()
-    size = 0
 
     def hashed() -> Iterator[bytes]:
-        nonlocal size
         for block in blocks:
             sha256.update(block)
-            size += len(block)
             yield block
 
     rows = _parse(hashed(), record, manifest)
-    _expect(size == record.bytes, f"{record.name} has {size} bytes, the manifest says {record.bytes}")
     _expect(
         sha256.hexdigest() == record.sha256,
         f"checksum mismatch in {record.name}: got {sha256.hexdigest()}, the manifest says {record.sha256}",
