@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 pytest_plugins = [
     "tests.fix_airflow",
     "tests.fix_archives",
+    "tests.fix_faults",
     "tests.fix_postgres",
     "tests.fix_mailbox",
     "tests.fix_pipeline",
@@ -38,6 +39,7 @@ def kind_of(item: pytest.Item) -> str:
     by_folder = {
         "integration": "integration",
         "benchmarks": "integration",
+        "faults": "integration",
         "dags": "DAG",
         "specs": "specification",
         "end_to_end": "end-to-end",
