@@ -15,6 +15,7 @@ pytest_plugins = [
     "tests.fix_airflow",
     "tests.fix_archives",
     "tests.fix_faults",
+    "tests.fix_disks",
     "tests.fix_postgres",
     "tests.fix_mailbox",
     "tests.fix_pipeline",

@@ -27,14 +27,14 @@ from tests.one_backup import STEPS, Ended, Order, run
 
 PRELOADED = ["include.operators.steps", "tests.operators.test_task", "tests.one_backup"]
 GONE_WITHIN_SECONDS = 10.0
-RUN_SECONDS = 60.0
+RUN_SECONDS = 180.0
 
 TABLES = """
 CREATE TABLE users (id int PRIMARY KEY, name text NOT NULL);
 CREATE TABLE payments (id int PRIMARY KEY, user_id int REFERENCES users, note text, paid_at timestamptz NOT NULL);
 CREATE TABLE sessions (id int PRIMARY KEY, token text);
 INSERT INTO users SELECT n, 'user ' || n FROM generate_series(1, 2000) n;
-INSERT INTO payments SELECT n, 1 + n % 2000, md5(n::text) || md5((-n)::text), now() FROM generate_series(1, 30000) n;
+INSERT INTO payments SELECT n, 1 + n % 2000, md5(n::text) || md5((-n)::text), now() FROM generate_series(1, 12000) n;
 """
 SCOPE = """
 version: 1
@@ -92,9 +92,16 @@ class Run:
 
 @dataclass(frozen=True)
 class Before:
-    """What lay in BACKUP_DIR before a fault: the content's SHA-256 by name, of files that people count on."""
+    """
+    What lay in BACKUP_DIR before a fault.
+
+    Args:
+        files: The content's SHA-256 by name, of what people count on.
+        workspaces: Of runs that have not ended well.
+    """
 
     files: dict[str, str]
+    workspaces: frozenset[str]
 
 
 @dataclass
@@ -169,7 +176,12 @@ class FaultSite:
 
     def before(self) -> Before:
         """Look at what must not change."""
-        return Before({path.name: _sha256(path) for path in _precious(self.backup_dir)})
+        return Before({path.name: _sha256(path) for path in _precious(self.backup_dir)}, self.workspaces)
+
+    @property
+    def workspaces(self) -> frozenset[str]:
+        """The names of the workspaces, and of whatever else lies beside them."""
+        return frozenset(path.name for path in (self.backup_dir / ".work").glob("*"))
 
     def assert_unharmed(self, before: Before, *, workspaces: int = 1) -> None:
         """
@@ -180,17 +192,18 @@ class FaultSite:
 
         Args:
             before: What was there.
-            workspaces: So many runs that have not ended well may keep theirs, for another try.
+            workspaces: So many runs that have not ended well since may keep theirs, for another try.
         """
-        self._assert_files(before)
+        self.assert_files(before)
         _within(GONE_WITHIN_SECONDS, self.processes, "processes")
         if self.server.server:
             _within(GONE_WITHIN_SECONDS, self.at_the_server, "at the server")
-        left = [path.name for path in (self.backup_dir / ".work").glob("*")]
+        left = self.workspaces - before.workspaces
         assert len(left) <= workspaces, left
         assert list((self.folder / "tmp").iterdir()) == []
 
-    def _assert_files(self, before: Before) -> None:
+    def assert_files(self, before: Before) -> None:
+        """Assert what `assert_unharmed` does, of the files alone."""
         now = {path.name: _sha256(path) for path in _precious(self.backup_dir)}
         changed = {name for name, content in before.files.items() if now.get(name) != content}
         new = now.keys() - before.files.keys()
@@ -208,13 +221,23 @@ class FaultSite:
             snapshots = {read_sidecar(self.backup_dir / name).snapshot_at for name in self.published}
             assert recorded in snapshots, "the status tells of an archive that is not there"
 
+    def clear(self, step: str, run_id: str) -> Ended:
+        """Clear a step of a run with everything downstream, and assert that this is enough."""
+        before = self.before()
+        ended = self.start_from(step, run_id).end()
+        assert ended is not None
+        assert (ended.step, ended.error) == ("", "")
+        self.assert_unharmed(before, workspaces=0)
+        assert not [name for name in self.workspaces if name.startswith(f"{run_id}-")]
+        return ended
+
     def assert_next_succeeds(self, run_id: str | None = None, **changes: Any) -> str:
         """Run again, or clear a run, as nobody has mended anything by hand; return the new archive."""
         before, published = self.before(), self.published
         ended = self.back_up(run_id, **changes)
         assert (ended.step, ended.error) == ("", "")
         assert self.published - published == {ended.archive}
-        self.assert_unharmed(before, workspaces=10**6)
+        self.assert_unharmed(before, workspaces=0)
         return ended.archive
 
     def processes(self, *names: str) -> dict[int, str]:
@@ -275,12 +298,15 @@ def fault_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedP
 MakeFaultSite = Callable[..., FaultSite]
 
 
-@pytest.fixture
-def make_fault_site(fault_server: EmbeddedPostgres, tmp_path: Path) -> Iterator[MakeFaultSite]:
+@pytest.fixture(scope="session")
+def make_fault_site(
+    fault_server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[MakeFaultSite]:
     """Give a maker of sites: keywords are further settings, `tables` other SQL."""
     made: list[FaultSite] = []
 
-    def make(*, tables: str = TABLES, database: str | None = None, **settings: str) -> FaultSite:
+    def make(*, tables: str = TABLES, database: str | None = None, folder: str = "site", **settings: str) -> FaultSite:
+        tmp_path = tmp_path_factory.mktemp(folder)
         if not fault_server.server:
             fault_server.start()
         name, role = database or f"faults_{secrets.token_hex(4)}", f"reader_{secrets.token_hex(4)}"
@@ -320,9 +346,9 @@ def make_fault_site(fault_server: EmbeddedPostgres, tmp_path: Path) -> Iterator[
             session.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(site.database)))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def fault_site(make_fault_site: MakeFaultSite) -> FaultSite:
-    """A site with one good archive in it."""
+    """A site with a good archive in it; the tests of a file break it one after the other, and nobody mends it."""
     site = make_fault_site()
     assert site.back_up().error == ""
     return site
@@ -332,5 +358,3 @@ def routed(site: FaultSite, port: int) -> dict[str, str]:
     """Return the variables that lead a run to the site's database over another port."""
     variables = site.environment | {"POSTGRES_PORT": str(port)}
     return {**variables, **connection_variables(variables)}
-
-

@@ -84,8 +84,8 @@ class Proxy:
                 self._open += [client, server]
             if self.is_cut.is_set():
                 self.cut()
-            self._start(self._carry, client, server, False)  # noqa: FBT003
-            self._start(self._carry, server, client, True)  # noqa: FBT003
+            self._start(self._carry, client, server, False)
+            self._start(self._carry, server, client, True)
 
     def _carry(self, source: socket.socket, target: socket.socket, is_answer: bool) -> None:
         with contextlib.suppress(OSError):
@@ -97,8 +97,9 @@ class Proxy:
                     return
                 if is_answer and self._bytes_per_second:
                     time.sleep(len(block) / self._bytes_per_second)
-        with contextlib.suppress(OSError):
-            target.shutdown(socket.SHUT_WR)
+        for end in (source, target):  # neither side speaks on to nobody
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
 
     def _allowed(self, size: int) -> int:
         with self._lock:

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import sys
@@ -46,6 +45,7 @@ class Order:
         lock_wait_milliseconds: How long an export waits for a lock, instead of a minute.
         wall_clock: If not None, the steps believe that it is this moment; it goes on from there.
         output: Where its log goes.
+        no_temporary_folder: Whether Python finds no folder for temporary files, as where none can be written to.
     """
 
     run_id: str
@@ -54,6 +54,7 @@ class Order:
     steps: tuple[str, ...] = STEPS
     lock_wait_milliseconds: int = 1500
     wall_clock: datetime | None = None
+    no_temporary_folder: bool = False
 
 
 @dataclass
@@ -94,6 +95,8 @@ def run(order: Order, line: Connection) -> None:
             os.dup2(output.fileno(), descriptor)
     os.environ.update(order.environment)
     tempfile.tempdir = None  # it is remembered from before the fork
+    if order.no_temporary_folder:
+        tempfile._candidate_tempdir_list = lambda: [os.environ["TMPDIR"]]  # type: ignore[attr-defined]
     _wait_less(order)
     with _clock(order.wall_clock):
         ended = _run_steps(order, line.send)

@@ -65,9 +65,13 @@ def _append(archive: BinaryIO, part: PartRecord, path: Path, modified_at: dateti
     header.mtime = int(modified_at.timestamp())
     header.uname = header.gname = "root"
     archive.write(_gzip(header.tobuf(tarfile.GNU_FORMAT)))
-    if path.stat().st_size != part.compressed_bytes:
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        size = 0
+    if size != part.compressed_bytes:
         raise BackupError(
-            f"{path} has {path.stat().st_size} bytes, expected {part.compressed_bytes}: it changed after it was "
+            f"{path} has {size} bytes, expected {part.compressed_bytes}: it changed after it was "
             "written; clear export_database with everything downstream"
         )
     with path.open("rb") as source:

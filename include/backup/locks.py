@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -11,7 +12,8 @@ from include.backup.errors import BackupError
 if TYPE_CHECKING:
     from include.backup.database import Database
 
-LOCK_TIMEOUT = "lock timeout"  # in the server's message; its SQLSTATE is 55P03
+# In the server's message: 55P03, or 57014 where pg_dump waits; no other statement of ours has a time-out.
+_TIMED_OUT = re.compile("(lock|statement) timeout")
 
 _HOLDERS = """
     SELECT DISTINCT l.relation::regclass::text, l.pid, coalesce(a.application_name, '')
@@ -23,7 +25,7 @@ _HOLDERS = """
 
 def name_holders(error: BackupError, database: Database) -> BackupError:
     """Return the error with the tables that are locked, and who holds them, if it is of a lock's time-out."""
-    if LOCK_TIMEOUT not in str(error):
+    if not _TIMED_OUT.search(str(error)):
         return error
     try:
         with database.connect() as session:

@@ -96,7 +96,10 @@ def remove_workspace(run: BackupRun, backup_dir: Path) -> list[Path]:
     workspace = run.workspace(backup_dir)
     own = [workspace] if workspace.is_dir() else []
     for path in own:
-        shutil.rmtree(path)
+        try:
+            shutil.rmtree(path)
+        except OSError as error:  # it names the file without its folder
+            raise OSError(error.errno, error.strerror, str(path)) from None
     return own + _sweep(workspace)
 
 
