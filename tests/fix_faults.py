@@ -10,6 +10,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -275,8 +276,14 @@ def _precious(folder: Path) -> Iterator[Path]:
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.sha256(file.read()).hexdigest()
+    facts = path.lstat()
+    return _sha256_of(path, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
+
+
+@cache
+def _sha256_of(path: Path, *_facts: int) -> str:
+    """Read a file again only if the file system says that it was touched."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _within(seconds: float, look: Callable[[], Any], what: str) -> None:
@@ -316,8 +323,8 @@ def make_fault_site(
             session.execute(tables.encode())
             statement = "CREATE ROLE {} LOGIN PASSWORD {} IN ROLE pg_read_all_data"
             session.execute(sql.SQL(statement).format(sql.Identifier(role), sql.Literal(password)))
-        for folder in ("backups", "config", "tmp"):
-            (tmp_path / folder).mkdir(exist_ok=True)
+        for name_of_folder in ("backups", "config", "tmp"):
+            (tmp_path / name_of_folder).mkdir()
         (tmp_path / "config" / "app.conf").write_text("listen = 80\n" * 1000)
         (tmp_path / "scope.yaml").write_text(SCOPE)
         variables = {
