@@ -18,6 +18,8 @@ pytest_plugins = [
     "tests.fix_archives",
     "tests.fix_browser",
     "tests.fix_nights",
+    "tests.fix_faults",
+    "tests.fix_disks",
     "tests.fix_postgres",
     "tests.fix_mailbox",
     "tests.fix_pipeline",
@@ -45,6 +47,7 @@ def kind_of(item: pytest.Item) -> str:
     by_folder = {
         "integration": "integration",
         "benchmarks": "integration",
+        "faults": "integration",
         "dags": "DAG",
         "specs": "specification",
         "docs": "specification",

@@ -16,7 +16,7 @@ from typing import BinaryIO
 from isal import isal_zlib
 
 from include.backup.archive_name import decrypt_path, encrypted_name, forms, sidecar_path
-from include.backup.durable import sync_file, sync_folder, write_atomically
+from include.backup.durable import named, sync_file, sync_folder, write_atomically
 from include.backup.errors import BackupError, VerificationError
 from include.backup.gzip_part import COMPRESSION_LEVEL, GZIP_WINDOW_BITS, PartRecord, part_path
 from include.backup.manifest import EncryptionRecord, Manifest, Sidecar
@@ -46,12 +46,17 @@ def compress_archive(
         The partial archive, synced to the disk.
     """
     partial = workspace / PARTIAL_ARCHIVE
-    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as archive:
-        for folder, parts in folders:
-            for part in parts:
-                _append(archive, part, part_path(folder, part.name), modified_at)
-        archive.write(_gzip(b"\0" * 2 * tarfile.BLOCKSIZE))
-    sync_file(partial)
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        with named(partial), os.fdopen(descriptor, "wb") as archive:
+            for folder, parts in folders:
+                for part in parts:
+                    _append(archive, part, part_path(folder, part.name), modified_at)
+            archive.write(_gzip(b"\0" * 2 * tarfile.BLOCKSIZE))
+        sync_file(partial)
+    except BaseException:
+        partial.unlink(missing_ok=True)  # the disk may be what was short
+        raise
     return partial
 
 
@@ -62,9 +67,13 @@ def _append(archive: BinaryIO, part: PartRecord, path: Path, modified_at: dateti
     header.mtime = int(modified_at.timestamp())
     header.uname = header.gname = "root"
     archive.write(_gzip(header.tobuf(tarfile.GNU_FORMAT)))
-    if path.stat().st_size != part.compressed_bytes:
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        size = 0
+    if size != part.compressed_bytes:
         raise BackupError(
-            f"{path} has {path.stat().st_size} bytes, expected {part.compressed_bytes}: it changed after it was "
+            f"{path} has {size} bytes, expected {part.compressed_bytes}: it changed after it was "
             "written; clear export_database with everything downstream"
         )
     with path.open("rb") as source:

@@ -128,5 +128,7 @@ def _compress(path: Path, name: str, folder: Path) -> PartRecord:
                 while block := source.read(BLOCK_BYTES):
                     part.write(block)
     except OSError as error:
+        if error.filename not in (None, str(path)):  # it is where the copy goes that fails
+            raise
         raise BackupError(f"cannot copy the configuration file {path}: {error.strerror}") from None
     return part.record("configuration")

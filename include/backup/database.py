@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import re
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -40,6 +42,12 @@ SESSION_SETTINGS: Mapping[str, str] = {
 
 # Since PostgreSQL 17; an older server would refuse it among the options.
 NO_TRANSACTION_TIMEOUT = "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'"
+
+# A server that is gone without a word (power, network) is noticed after a minute; libpq has no variables for these.
+KEEP_ALIVE = "keepalives_idle=30 keepalives_interval=10 keepalives_count=3 tcp_user_timeout=60000"
+
+# Since PostgreSQL 14: a server that waits for a lock looks whether its client still lives.
+_NOTICE_DEAD_CLIENT = "SET client_connection_check_interval = '2s'"
 
 _LIBPQ_VARIABLES = {
     "sslmode": "PGSSLMODE",
@@ -123,8 +131,9 @@ class Database:
             PrerequisiteError: If the login or the database is wrong: that does not pass by waiting.
         """
         try:
-            session = psycopg.connect(
+            session = _connect(
                 make_conninfo(
+                    KEEP_ALIVE,
                     host=self.host,
                     port=self.port,
                     dbname=self.name,
@@ -134,12 +143,12 @@ class Database:
                     client_encoding="UTF8",
                     application_name=APPLICATION_NAME,
                     options=_OPTIONS,
-                    keepalives_idle=30,
                     **self._known_parameters,
-                ),
-                autocommit=True,
+                )
             )
             session.execute(NO_TRANSACTION_TIMEOUT)
+            with contextlib.suppress(psycopg.errors.UndefinedObject, psycopg.errors.InvalidParameterValue):
+                session.execute(_NOTICE_DEAD_CLIENT)
         except psycopg.OperationalError as error:
             raise self._refused(str(error)) from None
         return session
@@ -152,6 +161,20 @@ class Database:
                 "_USER and _PASSWORD"
             )
         return TemporaryError(f"cannot reach {self}: {reason}; check that the server runs and the address is right")
+
+
+# The environment is the whole process's.
+_ENVIRONMENT = threading.Lock()
+
+
+def _connect(conninfo: str) -> psycopg.Connection[TupleRow]:
+    """Connect to what the conninfo names: the worker's PGHOSTADDR, PGSERVICE or PGSSLMODE lead nowhere else."""
+    with _ENVIRONMENT:
+        worker = {name: os.environ.pop(name) for name in tuple(os.environ) if name.startswith("PG")}
+        try:
+            return psycopg.connect(conninfo, autocommit=True)
+        finally:
+            os.environ.update(worker)
 
 
 _OPTIONS = " ".join(f"-c {name}={value}" for name, value in SESSION_SETTINGS.items())

@@ -11,6 +11,10 @@ class TemporaryError(BackupError):
     """A step failed for a reason that may pass: trying again can help."""
 
 
+class ObjectGoneError(BackupError):
+    """Something in the database that was asked for is not there."""
+
+
 class SettingsError(BackupError):
     """Environment variables are missing or wrong."""
 

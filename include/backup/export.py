@@ -19,9 +19,10 @@ from include.backup.catalog import Catalog, ForeignKey, Session, read_catalog
 from include.backup.clients import Clients
 from include.backup.constraints import ConstraintsDump
 from include.backup.database import NO_TRANSACTION_TIMEOUT, Database, explain
-from include.backup.errors import BackupError, TemporaryError
+from include.backup.errors import BackupError, ObjectGoneError, TemporaryError
 from include.backup.gzip_part import GzipPart, PartRecord, Section, part_path
 from include.backup.leaving import Leaving, find_leaving
+from include.backup.locks import name_holders
 from include.backup.manifest import Record, SequenceRecord, ServerRecord, TableRecord, WindowRecord
 from include.backup.names import copy_text_file, is_csv, quote_literal
 from include.backup.progress import Progress
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 
 # One number for this product: no two exports of one database at a time, whatever host they run on.
 ADVISORY_LOCK = 0x63726974_6261636B
+LOCK_WAIT_MILLISECONDS = 60_000  # of pg_dump; the other sessions' is lock_timeout
 LARGE_OBJECTS_RENAMED = 16  # pg_dump's option was --no-blobs before
 TURN_POLL_SECONDS = 2.0
 
@@ -82,7 +84,7 @@ class Export:
         self._clients = clients
         self._folder = folder
         self._parallel = parallel
-        self._streams = Streams(database)
+        self._streams = Streams(database, folder)
         self._progress = Progress(folder)
         self._warnings: list[str] = []
         self._session: Session | None = None
@@ -99,18 +101,31 @@ class Export:
             TemporaryError: If the connection broke, a lock was not to be had, or resources were short.
             BackupError: If a table is missing, may not be read, or a client program failed otherwise.
         """
-        with self._database.connect() as session:
-            self._session = session
-            try:
-                self._wait_for_turn(session)
-                return self._run_in_snapshot(session, plan, cut_off)
-            except psycopg.Error as error:
-                if self._streams.cancelled.is_set():
-                    raise TemporaryError(f"exporting {self._database}: cancelled") from None
-                raise explain(error, f"exporting {self._database}") from None
-            finally:
-                self._session = None
-                self._streams.end()
+        try:
+            with self._database.connect() as session:
+                return self._run_in_session(session, plan, cut_off)
+        except BaseException as error:
+            # Nothing of it is of use to another try, and the disk may be what was short.
+            for path in self._folder.glob("*.gz"):
+                path.unlink(missing_ok=True)
+            if isinstance(error, TemporaryError):
+                raise name_holders(error, self._database) from None
+            raise
+
+    def _run_in_session(
+        self, session: Session, plan: Callable[[Catalog], tuple[Selection, ...]], cut_off: datetime
+    ) -> ExportResult:
+        self._session = session
+        try:
+            self._wait_for_turn(session)
+            return self._run_in_snapshot(session, plan, cut_off)
+        except psycopg.Error as error:
+            if self._streams.cancelled.is_set():
+                raise TemporaryError(f"exporting {self._database}: cancelled") from None
+            raise explain(error, f"exporting {self._database}") from None
+        finally:
+            self._session = None
+            self._streams.end()
 
     def cancel(self) -> None:
         """Stop: end the child processes, so that their queries end, and let `run` raise."""
@@ -224,13 +239,19 @@ class Export:
             "--no-large-objects" if self._clients.major >= LARGE_OBJECTS_RENAMED else "--no-blobs",
             "--no-tablespaces",  # the target server may not have them
             "--no-subscriptions",  # a restored copy must not start to replicate
-            "--lock-wait-timeout=60000",
+            f"--lock-wait-timeout={LOCK_WAIT_MILLISECONDS}",
             "--no-password",
         ]
         with self._progress.file(file), GzipPart(self._folder, file) as part:
             constraints = ConstraintsDump(part.write, not_valid)
             header = DumpHeader(constraints.take)
-            self._streams.run(arguments, "", header.take, doing=f"pg_dump of the {section} section")
+            try:
+                self._streams.run(arguments, "", header.take, doing=f"pg_dump of the {section} section")
+            except ObjectGoneError as error:
+                # It was there in the snapshot, and in no table of the scope: those are locked.
+                raise TemporaryError(
+                    f"{error}; it went while the export began, the next try will not look for it"
+                ) from None
             header.flush()
             constraints.flush()
         return part.record("schema" if section == "pre-data" else "constraints")

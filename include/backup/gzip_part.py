@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from isal import isal_zlib
 
+from include.backup.durable import named
 from include.backup.manifest import FileKind, FileRecord
 
 if TYPE_CHECKING:
@@ -113,7 +114,8 @@ class GzipPart:
 
     def _put(self, compressed: bytes) -> None:
         view = memoryview(compressed)
-        while view:
-            written = self._file.write(view)
-            self._compressed_bytes += written
-            view = view[written:]
+        with named(self._path):
+            while view:
+                written = self._file.write(view)
+                self._compressed_bytes += written
+                view = view[written:]

@@ -6,17 +6,18 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import psycopg
 
 from include.backup.age_keys import belong_together, read_identities
-from include.backup.catalog import read_catalog
+from include.backup.catalog import Session, read_catalog
 from include.backup.clients import find_clients
 from include.backup.configuration import find_configuration
 from include.backup.database import Database, explain
 from include.backup.errors import BackupError, PrerequisiteError, ScopeError, TemporaryError
+from include.backup.locks import name_holders
 from include.backup.manifest import Record
 from include.backup.not_carried import connection_limit_errors
 from include.backup.scope import Scope, load_scope
@@ -27,6 +28,8 @@ from include.backup.settings import BYTES_PER_MB, Settings
 # encrypted archive with them.
 DISK_SHARE_OF_ROWS = 2 / 3
 DISK_SHARE_OF_ROWS_ENCRYPTED = 3 / 3
+CLOCKS_DIFFER = timedelta(minutes=5)
+CLOCK_IS_WRONG = timedelta(days=1)
 
 
 class CheckResult(Record):
@@ -104,6 +107,8 @@ def _check_database(
 ) -> None:
     try:
         with database.connect() as session:
+            session.execute("SET lock_timeout = '3s'")  # whoever comes later would wait for a check
+            _check_clock(findings, session)
             findings.refuse(*connection_limit_errors(session, role=database.user, parallel=settings.backup_parallel))
             catalog = read_catalog(session)
             if scope:
@@ -119,7 +124,22 @@ def _check_database(
     except BackupError as error:
         findings.note(error)
     except psycopg.Error as error:
-        findings.note(explain(error, f"checking {database}"))
+        findings.note(name_holders(explain(error, f"checking {database}"), database))
+
+
+def _check_clock(findings: Findings, session: Session) -> None:
+    """A clock that is wrong names archives wrongly, moves the window, and lets archives expire."""
+    row = session.execute("SELECT clock_timestamp()").fetchone()
+    assert row is not None  # noqa: S101 - it always answers
+    here = datetime.now(timezone.utc)
+    difference = abs(here - row[0])
+    text = f"the clock here says {here:%Y-%m-%d %H:%M} UTC, the database server's {row[0]:%Y-%m-%d %H:%M} UTC"
+    if difference > CLOCK_IS_WRONG:
+        findings.refuse(
+            f"{text}; expected the same: an archive would have a wrong name and window; set the wrong one right"
+        )
+    elif difference > CLOCKS_DIFFER:
+        findings.warnings.append(f"{text}; set the wrong one right")
 
 
 def check_folder(backup_dir: Path) -> list[str]:

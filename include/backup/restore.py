@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import signal
 import subprocess
 import tarfile
 import threading
@@ -21,6 +20,7 @@ from include.backup.age_stream import opened
 from include.backup.clients import Clients
 from include.backup.database import Database
 from include.backup.errors import RestoreError, TemporaryError
+from include.backup.leash import group_ends_with_task
 from include.backup.manifest import Sidecar, TableRecord, read_sidecar
 from include.backup.restore_target import database_exists
 from include.backup.row_set import RowSet
@@ -85,7 +85,7 @@ class Restore:
         self._clients = clients
         self._folder = folder
         self._identities = identities
-        self._streams = Streams(target)
+        self._streams = Streams(target, folder)
         self._child: subprocess.Popen[str] | None = None
 
     def check(self, *, tables: tuple[str, ...] = (), schema: str = SCHEMA) -> Sidecar:
@@ -143,7 +143,7 @@ class Restore:
         self._streams.cancelled.set()
         self._streams.end()
         if self._child and self._child.poll() is None:
-            os.killpg(self._child.pid, signal.SIGINT)
+            self._child.terminate()
 
     def _run_script(self, options: list[str]) -> None:
         target = self._target
@@ -153,13 +153,13 @@ class Restore:
             del environment[name]
         environment["PATH"] = f"{self._clients.psql.parent}{os.pathsep}{environment['PATH']}"
         with subprocess.Popen(
-            ["sh", str(self._folder / "restore.sh"), *options, url],  # noqa: S607
+            group_ends_with_task(["sh", str(self._folder / "restore.sh"), *options, url]),
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            start_new_session=True,  # its psql ends with it
+            start_new_session=True,
         ) as child:
             self._child = child
             assert child.stdout is not None  # noqa: S101 - both were asked for

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 import pendulum
 
-from include.backup.errors import MissingStepError
+from include.backup.errors import BackupError, MissingStepError
 
 WORKSPACES = ".work"
 WORKSPACE_KEPT = timedelta(days=1)
@@ -96,18 +96,38 @@ def remove_workspace(run: BackupRun, backup_dir: Path) -> list[Path]:
     workspace = run.workspace(backup_dir)
     own = [workspace] if workspace.is_dir() else []
     for path in own:
-        shutil.rmtree(path)
+        try:
+            shutil.rmtree(path)
+        except OSError as error:  # it names the file without its folder
+            raise OSError(error.errno, error.strerror, str(path)) from None
     return own + _sweep(workspace)
 
 
 def _sweep(but_not: Path) -> list[Path]:
-    """Remove the other workspaces that nobody has touched for a day: failed runs must not fill the disk."""
+    """
+    Remove the other workspaces that nobody has touched for a day: failed runs must not fill the disk.
+
+    And, in BACKUP_DIR, the files that a killed task has half written under a hidden name.
+
+    Raises:
+        BackupError: If the folder of the workspaces is a link: old folders at its end are somebody else's.
+    """
+    folder = but_not.parent
+    if folder.is_symlink():
+        raise BackupError(
+            f"{folder} is a link; expected a folder of its own in BACKUP_DIR, since publishing is a rename and what is "
+            "old in it is removed: replace the link by a folder"
+        )
     oldest = time.time() - WORKSPACE_KEPT.total_seconds()
-    left_over = [path for path in but_not.parent.glob("*") if path != but_not and path.is_dir()]
+    left_over = [path for path in folder.glob("*") if path != but_not and path.is_dir()]
     left_over = [path for path in left_over if _last_touched(path) < oldest]
     for path in left_over:
         shutil.rmtree(path, ignore_errors=True)
-    return left_over
+    half_written = [path for path in folder.parent.glob(".*.partial") if path.is_file() and not path.is_symlink()]
+    half_written = [path for path in half_written if _last_touched(path) < oldest]
+    for path in half_written:
+        path.unlink(missing_ok=True)
+    return left_over + half_written
 
 
 def _last_touched(workspace: Path) -> float:

@@ -145,7 +145,20 @@ class Scope(_Part):
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML takes the last of two equal keys; here the first one's tables would be lost."""
+    """
+    Refuses what nobody means in a scope file.
+
+    PyYAML takes the last of two equal keys: the first one's tables would be lost. And a few lines of aliases, each
+    of several of the one before, stand for more than any memory holds.
+    """
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(
+                None, None, f"an alias (*{event.anchor}) is not taken here; write it out", event.start_mark
+            )
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()

@@ -8,9 +8,11 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
-from include.backup.database import Database, is_temporary
-from include.backup.errors import BackupError, TemporaryError
+from include.backup.database import KEEP_ALIVE, Database, is_temporary
+from include.backup.errors import BackupError, ObjectGoneError, TemporaryError
+from include.backup.leash import ends_with_task
 
 BLOCK_BYTES = 1 << 20
 
@@ -20,22 +22,27 @@ class Streams:
     Runs client programs, several at once from several threads; `end` ends them all.
 
     Set `cancelled` first to have no new one started and the running ones end with TemporaryError.
+
+    Args:
+        database: Which the programs connect to.
+        folder: For files that no name leads to; TMPDIR need not be usable.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, folder: Path) -> None:
         self.cancelled = threading.Event()
         self._database = database
+        self._folder = folder
         self._children: set[subprocess.Popen[bytes]] = set()
 
     def run(self, arguments: list[str], script: str, take: Callable[[bytes], None], *, doing: str) -> str:
         """Run a client program, hand its output over in blocks, and return what it said on standard error."""
-        with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as stderr:
+        with tempfile.TemporaryFile(dir=self._folder) as stdin, tempfile.TemporaryFile(dir=self._folder) as stderr:
             stdin.write(script.encode())
             stdin.seek(0)
             if self.cancelled.is_set():
                 raise TemporaryError(f"{doing}: cancelled")
             with subprocess.Popen(
-                arguments,
+                ends_with_task([*arguments, f"--dbname={KEEP_ALIVE}"]),
                 stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
@@ -70,7 +77,9 @@ class Streams:
             r"snapshot .*does not exist|invalid snapshot identifier|could not import the requested snapshot", reason
         ):
             return TemporaryError(f"{doing}: the session that holds the snapshot has ended ({reason})")
-        if re.search(r"permission denied|does not exist", reason) or (sqlstate and not is_temporary(sqlstate)):
+        if re.search(r"does not exist|cache lookup failed|could not open relation with OID", reason):
+            return ObjectGoneError(f"{doing}: {reason}")
+        if "permission denied" in reason or (sqlstate and not is_temporary(sqlstate)):
             return BackupError(f"{doing}: {reason}")
         return TemporaryError(f"{doing}: {reason}")
 

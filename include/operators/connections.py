@@ -96,6 +96,12 @@ def require_mail_connection() -> None:
         )
     hook = SmtpHook(smtp_conn_id=SMTP_CONNECTION)
     hook.smtp_connection = connection
+    sender = str(hook.from_email or "")
+    if not sender.isprintable():
+        raise PrerequisiteError(
+            f"the Airflow connection {SMTP_CONNECTION} has from_email={sender[:80]!r}, which is no e-mail address: a "
+            "line break would begin another header; expected for example 'backup@example.com'"
+        )
     is_protected = (hook.smtp_starttls or hook.use_ssl) and hook.ssl_context != "none"
     if not is_protected and not _is_loopback(connection.host) and not load_settings().smtp_allow_plaintext:
         raise PrerequisiteError(

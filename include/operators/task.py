@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -45,8 +46,19 @@ def errors_for_airflow(context: Context | None = None) -> Iterator[None]:
         if error.errno not in _FINAL_OS_ERRORS:
             raise
         raise AirflowFailException(
-            f"{error.strerror}: {error.filename or 'no file named'}; make room or mend the rights of BACKUP_DIR"
+            f"{error.strerror}{_which_room(error)}: {error.filename or 'no file named'}; "
+            "make room or mend the rights of BACKUP_DIR"
         ) from error
+
+
+def _which_room(error: OSError) -> str:
+    """Say so if it is not bytes that are short."""
+    try:
+        disk = os.statvfs(Path(str(error.filename)).parent)
+    except OSError:
+        return ""
+    no_inode = error.errno == errno.ENOSPC and disk.f_files and not disk.f_favail
+    return " (no inode is free: too many files)" if no_inode else ""
 
 
 @dataclass
