@@ -68,7 +68,7 @@ def create_roles(postgres: EmbeddedPostgres, password: str) -> None:
 def make_backup_role(postgres: EmbeddedPostgres, **variables: str) -> None:
     """Run include/sql/backup_role.sql with these variables; raise DemoError with psql's words if it fails."""
     arguments = [word for name, value in variables.items() for word in ("-v", f"{name}={value}")]
-    command = [postgres.binaries / "psql", "-X", "-q", *arguments, "-f", BACKUP_ROLE_SQL]
+    command: list[str | Path] = [postgres.binaries / "psql", "-X", "-q", *arguments, "-f", BACKUP_ROLE_SQL]
     result = subprocess.run(command, env=postgres.superuser_environment, capture_output=True, text=True, check=False)
     if result.returncode:
         raise DemoError(f"{BACKUP_ROLE_SQL.name} failed: {result.stderr.strip()}")
