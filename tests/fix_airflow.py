@@ -407,7 +407,7 @@ def make_site(sample_settings: dict[str, str]) -> MakeSite:
     @contextmanager
     def make(folder: Path) -> Iterator[Site]:
         backup_dir, config_dir = folder / "backups", folder / "config"
-        backup_dir.mkdir()
+        backup_dir.mkdir(mode=0o700)
         write_sample_configuration(config_dir)
         with Mailbox(folder / "mailbox") as mailbox:
             settings = sample_settings | {

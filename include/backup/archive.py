@@ -19,6 +19,7 @@ from include.backup.durable import sync_file, sync_folder, write_atomically
 from include.backup.errors import BackupError, VerificationError
 from include.backup.gzip_part import COMPRESSION_LEVEL, GZIP_WINDOW_BITS, PartRecord, part_path
 from include.backup.manifest import Manifest, Sidecar, sidecar_path
+from include.backup.rights import PRIVATE_FILE, publish_rights, published_mode
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ def compress_archive(
         The partial archive, synced to the disk.
     """
     partial = workspace / PARTIAL_ARCHIVE
-    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as archive:
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE), "wb") as archive:
         for folder, parts in folders:
             for part in parts:
                 _append(archive, part, part_path(folder, part.name), modified_at)
@@ -94,7 +95,9 @@ def publish(partial: Path, manifest: Manifest, *, sha256: str, backup_dir: Path)
             raise VerificationError(
                 f"{final} exists already and is never overwritten; clear export_database with everything downstream"
             )
-        write_atomically(sidecar_path(final), sidecar.model_dump_json(indent=1, by_alias=True).encode())
+        publish_rights(partial, backup_dir)
+        text = sidecar.model_dump_json(indent=1, by_alias=True).encode()
+        write_atomically(sidecar_path(final), text, mode=published_mode(backup_dir))
         partial.rename(final)
         sync_folder(backup_dir)
     return sidecar

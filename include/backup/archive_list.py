@@ -11,13 +11,14 @@ from functools import cached_property, lru_cache
 from itertools import islice, takewhile
 from pathlib import Path
 
-from pydantic import AwareDatetime, ValidationError
+from pydantic import ValidationError
 
 from include.backup.delivery_record import DeliveryRecord, delivery_path
 from include.backup.drill_record import DrillRecord, drill_path, read_drill
 from include.backup.errors import UnknownArchiveError
-from include.backup.manifest import ARCHIVE_NAME, Count, Record, RunRecord, Sha256, archive_name, sidecar_path
+from include.backup.manifest import ARCHIVE_NAME, Count, Moment, Record, RunRecord, Sha256, archive_name, sidecar_path
 from include.backup.retention import RetentionPolicy
+from include.backup.small_file import read_small_file
 
 
 class _Rows(Record):
@@ -33,8 +34,8 @@ class _HeadFields(Record):
 
     archive: str
     run: RunRecord
-    snapshot_at: AwareDatetime
-    cut_off: AwareDatetime
+    snapshot_at: Moment
+    cut_off: Moment
     server: _Server
     tables: tuple[_Rows, ...]
     warnings: tuple[str, ...]
@@ -87,7 +88,7 @@ class ArchiveEntry:
     def delivery(self) -> DeliveryRecord | None:
         """Who has its mail; None if the record cannot be read."""
         try:
-            return DeliveryRecord.model_validate_json(delivery_path(self.path).read_bytes())
+            return DeliveryRecord.model_validate_json(read_small_file(delivery_path(self.path)))
         except FileNotFoundError:
             return DeliveryRecord()
         except (OSError, ValueError):
@@ -201,7 +202,7 @@ def _problem(head: ManifestHead, name: str, size_bytes: int) -> str:
 @lru_cache(maxsize=8192)
 def _read_head(path: Path, *_file_facts: int) -> ManifestHead:
     """Read the manifest beside an archive again only when it is another file than before."""
-    fields = _HeadFields.model_validate_json(sidecar_path(path).read_bytes())
+    fields = _HeadFields.model_validate_json(read_small_file(sidecar_path(path)))
     return ManifestHead(
         archive=fields.archive,
         run=fields.run,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from include.backup.rights import PRIVATE_FILE
+
 
 def sync_file(path: Path) -> None:
     """Wait until the file's content is on the disk."""
@@ -20,7 +22,7 @@ def sync_folder(folder: Path) -> None:
     sync_file(folder)
 
 
-def write_atomically(path: Path, content: bytes, *, mode: int = 0o600) -> None:
+def write_atomically(path: Path, content: bytes, *, mode: int = PRIVATE_FILE) -> None:
     """Write the file whole or not at all; a reader sees the old content or the new, never a part."""
     partial = path.with_name(f".{path.name}.partial")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)

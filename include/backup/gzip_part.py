@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from isal import isal_zlib
 
 from include.backup.manifest import FileKind, FileRecord
+from include.backup.rights import PRIVATE_FILE
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -68,7 +69,7 @@ class GzipPart:
 
     def __enter__(self) -> Self:
         self._compressor = isal_zlib.compressobj(COMPRESSION_LEVEL, isal_zlib.DEFLATED, GZIP_WINDOW_BITS)
-        self._file = os.fdopen(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb", 0)
+        self._file = os.fdopen(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE), "wb", 0)
         return self
 
     def __exit__(

@@ -10,6 +10,7 @@ from pydantic import AwareDatetime
 from include.backup.durable import write_atomically
 from include.backup.manifest import Record
 from include.backup.notice import Notice
+from include.backup.small_file import read_small_file
 
 INCIDENT_FILE = ".open_incident.json"
 ALERTED_FILE = ".alerted_run_of_{dag_id}"
@@ -32,7 +33,7 @@ def open_incident(backup_dir: Path, title: str, *, now: datetime) -> None:
 def read_incident(backup_dir: Path) -> Incident | None:
     """Return the open incident; None if there is none that can be read."""
     try:
-        return Incident.model_validate_json((backup_dir / INCIDENT_FILE).read_bytes())
+        return Incident.model_validate_json(read_small_file(backup_dir / INCIDENT_FILE))
     except (OSError, ValueError):
         return None
 

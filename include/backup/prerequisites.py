@@ -18,6 +18,7 @@ from include.backup.database import Database, explain
 from include.backup.errors import BackupError, PrerequisiteError, ScopeError, TemporaryError
 from include.backup.manifest import Record
 from include.backup.not_carried import connection_limit_errors
+from include.backup.rights import folder_errors
 from include.backup.scope import Scope, load_scope
 from include.backup.scope_audit import Windows, audit_scope
 from include.backup.settings import BYTES_PER_MB, Settings
@@ -77,7 +78,7 @@ def check_prerequisites(
         cut_off_for: Gives the cut-off for a number of months.
     """
     findings = Findings()
-    findings.refuse(*check_folder(settings.backup_dir))
+    findings.refuse(*check_folder(settings.backup_dir, settings.backup_group))
     scope = None
     try:
         scope = load_scope(settings.scope_file)
@@ -117,13 +118,13 @@ def _check_database(
         findings.note(explain(error, f"checking {database}"))
 
 
-def check_folder(backup_dir: Path) -> list[str]:
-    """Return what is wrong with BACKUP_DIR, if anything."""
+def check_folder(backup_dir: Path, group: str | None) -> list[str]:
+    """Return what is wrong with BACKUP_DIR, if anything; `group` is BACKUP_GROUP."""
     if not backup_dir.is_dir():
         return [f"BACKUP_DIR={backup_dir} is not a folder; mount the volume or create it, it is never made silently"]
     if not os.access(backup_dir, os.W_OK | os.X_OK):
         return [f"BACKUP_DIR={backup_dir} is not writable for the user that runs Airflow; change its owner or mode"]
-    return []
+    return list(folder_errors(backup_dir, group))
 
 
 def _check_disk(findings: Findings, backup_dir: Path, row_bytes: int) -> None:

@@ -14,6 +14,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from include.backup.durable import write_atomically
 from include.backup.notice import Notice
+from include.backup.rights import PRIVATE_FOLDER
+from include.backup.small_file import read_small_file
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +32,7 @@ def keep_unsent(backup_dir: Path, notice: Notice, *, now: datetime) -> None:
         OSError: If it cannot be written.
     """
     folder = backup_dir / UNSENT_FOLDER
-    folder.mkdir(mode=0o700, exist_ok=True)
+    folder.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
     if len(list(folder.glob("*.json"))) >= MAX_UNSENT:
         log.warning("%d alerts wait in %s already; this one is not kept", MAX_UNSENT, folder)
         return
@@ -42,6 +44,6 @@ def read_unsent(backup_dir: Path) -> Iterator[tuple[Path, Notice]]:
     """Yield the alerts that are kept, oldest first, each with its file; one that cannot be read is passed over."""
     for path in sorted((backup_dir / UNSENT_FOLDER).glob("*.json")):
         try:
-            yield path, _NOTICE.validate_json(path.read_bytes())
+            yield path, _NOTICE.validate_json(read_small_file(path))
         except (OSError, ValidationError) as error:
             log.warning("%s is passed over: %s", path, error)
