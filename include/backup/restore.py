@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 import subprocess
-import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -22,7 +21,8 @@ from include.backup.manifest import Sidecar, TableRecord, read_sidecar
 from include.backup.restore_target import database_exists
 from include.backup.row_set import RowSet
 from include.backup.streams import BLOCK_BYTES, Streams
-from include.backup.verify import verify_archive
+from include.backup.unpack import unpack_archive
+from include.backup.verify import Unpacked, verify_archive
 
 log = logging.getLogger(__name__)
 
@@ -120,9 +120,8 @@ class Restore:
     def _unpack(self) -> Sidecar:
         sidecar = read_sidecar(self._archive)
         verify_archive(self._archive, sidecar.without_archive_facts())
-        with tarfile.open(self._archive) as tar:  # verified: plain files with the manifest's names only
-            safe = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # not in every Python 3.10 and 3.11
-            tar.extractall(self._folder, **safe)  # type: ignore[arg-type]  # noqa: S202
+        with self._archive.open("rb") as file:
+            unpack_archive(Unpacked(file), sidecar, self._folder)
         return sidecar
 
     def cancel(self) -> None:
