@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tarfile
+import zlib
 from pathlib import Path
 
 from include.backup.errors import VerificationError
@@ -27,15 +29,17 @@ def unpack_archive(stream: Stream, manifest: Manifest, folder: Path) -> None:
     Raises:
         VerificationError: If a file is not as the manifest says; the folder holds what came before it.
     """
-    expected = {record.name: (record.bytes, record.sha256) for record in manifest.files}
-    for member in read_members(stream):
-        if member.name == MANIFEST_FILE:
-            continue  # restore.sh does not need it
-        if member.name not in expected:
-            raise VerificationError(f"{member.name} is not in the manifest")
-        seen = member.size, _write(member, folder / member.name)
-        if seen != expected.pop(member.name):
-            raise VerificationError(f"{member.name} has changed since the archive was verified; do not restore from it")
+    expected = {record.name: record for record in manifest.files}
+    try:
+        for member in read_members(stream):
+            if member.name != MANIFEST_FILE:  # which restore.sh does not need
+                record = expected.pop(member.name, None)
+                if not (
+                    record and member.size == record.bytes and _write(member, folder / member.name) == record.sha256
+                ):
+                    raise VerificationError(f"{member.name!r} is not as it was when the archive was verified")
+    except (EOFError, ValueError, zlib.error, tarfile.TarError) as error:
+        raise VerificationError(f"the archive was damaged since it was verified: {error}") from None
     if expected:
         raise VerificationError(f"missing since the archive was verified: {', '.join(sorted(expected))}")
 
