@@ -21,11 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psycopg
 import pytest
-from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
+from include.demo.databases import make_backup_role, set_password
 from include.demo.mailbox import Mailbox
 from include.demo.sample import load_sample, write_sample_configuration
 from include.operators.connection_variables import connection_variables
@@ -389,9 +388,8 @@ def sample_settings(postgres_18: EmbeddedPostgres) -> dict[str, str]:
     database, role, password = "nightly_sample", "nightly_reader", secrets.token_urlsafe(16)
     conninfo = postgres_18.create_database(database)
     load_sample(conninfo, scale=0.05)
-    with psycopg.connect(conninfo, autocommit=True) as session:
-        statement = "CREATE ROLE {} LOGIN PASSWORD {} IN ROLE pg_read_all_data"
-        session.execute(sql.SQL(statement).format(sql.Identifier(role), sql.Literal(password)))
+    make_backup_role(postgres_18, role=role, database=database)
+    set_password(postgres_18, role, password)
     address = conninfo_to_dict(conninfo)
     return {
         "POSTGRES_HOST": str(address["host"]),
@@ -409,7 +407,7 @@ def make_site(sample_settings: dict[str, str]) -> MakeSite:
     @contextmanager
     def make(folder: Path) -> Iterator[Site]:
         backup_dir, config_dir = folder / "backups", folder / "config"
-        backup_dir.mkdir()
+        backup_dir.mkdir(mode=0o700)
         write_sample_configuration(config_dir)
         with Mailbox(folder / "mailbox") as mailbox:
             settings = sample_settings | {

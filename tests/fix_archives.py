@@ -106,7 +106,9 @@ def publish_archive(
     made = make_sidecar(archive=archive.name, snapshot_at=taken, archive_bytes=size, **changes)
     with archive.open("wb") as file:
         file.truncate(size)
+    archive.chmod(0o600)
     sidecar_path(archive).write_text(made.model_dump_json(by_alias=True))
+    sidecar_path(archive).chmod(0o600)
     if succeeded:
         update_status(made, folder)
     return archive
@@ -127,7 +129,7 @@ def sidecar() -> MakeSidecar:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """An empty BACKUP_DIR."""
-    (tmp_path / "backups").mkdir()
+    (tmp_path / "backups").mkdir(mode=0o700)
     return tmp_path / "backups"
 
 

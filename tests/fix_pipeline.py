@@ -142,7 +142,7 @@ def make_pipeline(tmp_path: Path) -> Callable[[str, str | None], Pipeline]:
 
     def make(conninfo: str, scope: str | None = None) -> Pipeline:
         for name in ("backups", "config"):
-            (tmp_path / name).mkdir(exist_ok=True)
+            (tmp_path / name).mkdir(mode=0o700, exist_ok=True)
         scope_file = tmp_path / "scope.yaml"
         if scope:
             scope_file.write_text(scope)

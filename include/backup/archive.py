@@ -20,6 +20,7 @@ from include.backup.durable import named, sync_file, sync_folder, write_atomical
 from include.backup.errors import BackupError, VerificationError
 from include.backup.gzip_part import COMPRESSION_LEVEL, GZIP_WINDOW_BITS, PartRecord, part_path
 from include.backup.manifest import EncryptionRecord, Manifest, Sidecar
+from include.backup.rights import PRIVATE_FILE, publish_rights, published_mode
 from include.backup.templates import render
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ def compress_archive(
         The partial archive, synced to the disk.
     """
     partial = workspace / PARTIAL_ARCHIVE
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE)
     try:
         with named(partial), os.fdopen(descriptor, "wb") as archive:
             for folder, parts in folders:
@@ -120,9 +121,11 @@ def publish(
             raise VerificationError(
                 f"{existing} exists already and is never overwritten; clear export_database with everything downstream"
             )
+        publish_rights(partial, backup_dir)
+        mode = published_mode(backup_dir)
         if encryption:
-            write_atomically(decrypt_path(final), render("decrypt.txt.j2", {"sidecar": sidecar}).encode())
-        write_atomically(sidecar_path(final), sidecar.model_dump_json(indent=1, by_alias=True).encode())
+            write_atomically(decrypt_path(final), render("decrypt.txt.j2", {"sidecar": sidecar}).encode(), mode=mode)
+        write_atomically(sidecar_path(final), sidecar.model_dump_json(indent=1, by_alias=True).encode(), mode=mode)
         partial.rename(final)
         sync_folder(backup_dir)
     return sidecar

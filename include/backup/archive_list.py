@@ -11,15 +11,16 @@ from functools import cached_property, lru_cache
 from itertools import islice, takewhile
 from pathlib import Path
 
-from pydantic import AwareDatetime, ValidationError
+from pydantic import ValidationError
 
 from include.backup.archive_name import ARCHIVE_NAME, archive_name, delivery_path, drill_path, sidecar_path
 from include.backup.delivery_record import DeliveryRecord
 from include.backup.drill_record import DrillRecord, read_drill
 from include.backup.errors import UnknownArchiveError
 from include.backup.in_clear import secrets_in_clear
-from include.backup.manifest import Count, Record, RunRecord, Sha256
+from include.backup.manifest import Count, Moment, Record, RunRecord, Sha256
 from include.backup.retention import RetentionPolicy
+from include.backup.small_file import read_small_file
 
 
 class _Rows(Record):
@@ -41,8 +42,8 @@ class _HeadFields(Record):
 
     archive: str
     run: RunRecord
-    snapshot_at: AwareDatetime
-    cut_off: AwareDatetime
+    snapshot_at: Moment
+    cut_off: Moment
     server: _Server
     tables: tuple[_Rows, ...]
     files: tuple[_File, ...]
@@ -102,7 +103,7 @@ class ArchiveEntry:
     def delivery(self) -> DeliveryRecord | None:
         """Who has its mail; None if the record cannot be read."""
         try:
-            return DeliveryRecord.model_validate_json(delivery_path(self.path).read_bytes())
+            return DeliveryRecord.model_validate_json(read_small_file(delivery_path(self.path)))
         except FileNotFoundError:
             return DeliveryRecord()
         except (OSError, ValueError):
@@ -216,7 +217,7 @@ def _problem(head: ManifestHead, name: str, size_bytes: int) -> str:
 @lru_cache(maxsize=8192)
 def _read_head(path: Path, *_file_facts: int) -> ManifestHead:
     """Read the manifest beside an archive again only when it is another file than before."""
-    fields = _HeadFields.model_validate_json(sidecar_path(path).read_bytes())
+    fields = _HeadFields.model_validate_json(read_small_file(sidecar_path(path)))
     return ManifestHead(
         archive=fields.archive,
         run=fields.run,

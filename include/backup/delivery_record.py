@@ -12,6 +12,8 @@ from include.backup.archive_name import delivery_path
 from include.backup.durable import write_atomically
 from include.backup.errors import BackupError
 from include.backup.manifest import Record
+from include.backup.rights import published_mode
+from include.backup.small_file import read_small_file
 
 
 class RecipientRecord(Record):
@@ -67,7 +69,7 @@ def read_delivery(archive: Path) -> DeliveryRecord:
     """
     path = delivery_path(archive)
     try:
-        return DeliveryRecord.model_validate_json(path.read_bytes())
+        return DeliveryRecord.model_validate_json(read_small_file(path))
     except FileNotFoundError:
         return DeliveryRecord()
     except (OSError, ValueError) as error:
@@ -79,4 +81,5 @@ def read_delivery(archive: Path) -> DeliveryRecord:
 
 def write_delivery(archive: Path, record: DeliveryRecord) -> None:
     """Record it, synced to the disk, in place of the record before."""
-    write_atomically(delivery_path(archive), record.model_dump_json(indent=1).encode())
+    content = record.model_dump_json(indent=1).encode()
+    write_atomically(delivery_path(archive), content, mode=published_mode(archive.parent))

@@ -11,6 +11,8 @@ from pydantic import AwareDatetime
 from include.backup.archive_name import drill_path
 from include.backup.durable import write_atomically
 from include.backup.manifest import Record, readable_archives
+from include.backup.rights import published_mode
+from include.backup.small_file import read_small_file
 
 
 class DrillRecord(Record):
@@ -30,14 +32,15 @@ class DrillRecord(Record):
 def read_drill(archive: Path) -> DrillRecord | None:
     """Return the archive's last drill; None if there is none that can be read."""
     try:
-        return DrillRecord.model_validate_json(drill_path(archive).read_bytes())
+        return DrillRecord.model_validate_json(read_small_file(drill_path(archive)))
     except (OSError, ValueError):
         return None
 
 
 def write_drill(archive: Path, record: DrillRecord) -> None:
     """Record the drill beside the archive, in place of the one before."""
-    write_atomically(drill_path(archive), record.model_dump_json(indent=1).encode())
+    content = record.model_dump_json(indent=1).encode()
+    write_atomically(drill_path(archive), content, mode=published_mode(archive.parent))
 
 
 def last_passed(backup_dir: Path) -> datetime | None:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from include.backup.rights import PRIVATE_FILE
+
 
 @contextmanager
 def named(path: Path) -> Iterator[None]:
@@ -34,7 +36,7 @@ def sync_folder(folder: Path) -> None:
     sync_file(folder)
 
 
-def write_atomically(path: Path, content: bytes, *, mode: int = 0o600) -> None:
+def write_atomically(path: Path, content: bytes, *, mode: int = PRIVATE_FILE) -> None:
     """Write the file whole or not at all; a reader sees the old content or the new, never a part."""
     partial = path.with_name(f".{path.name}.partial")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)

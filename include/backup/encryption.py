@@ -20,6 +20,7 @@ from include.backup.archive_name import encrypted_name
 from include.backup.durable import sync_file
 from include.backup.errors import VerificationError
 from include.backup.manifest import EncryptionRecord, Manifest, Sidecar, read_sidecar
+from include.backup.rights import PRIVATE_FILE
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ class _Hashing(io.RawIOBase):
 
 
 def _create(path: Path) -> int:
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE)
 
 
 def _write(file: Any, block: bytes) -> None:

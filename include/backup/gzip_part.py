@@ -13,6 +13,7 @@ from isal import isal_zlib
 
 from include.backup.durable import named
 from include.backup.manifest import FileKind, FileRecord
+from include.backup.rights import PRIVATE_FILE
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -56,7 +57,7 @@ class GzipPart:
     are wanted apart from the whole file's (one table of several).
     """
 
-    def __init__(self, folder: Path, name: str, *, mode: int = 0o600) -> None:
+    def __init__(self, folder: Path, name: str, *, mode: int = PRIVATE_FILE) -> None:
         self.name = name
         self._mode = mode
         self._path = part_path(folder, name)
@@ -69,7 +70,7 @@ class GzipPart:
 
     def __enter__(self) -> Self:
         self._compressor = isal_zlib.compressobj(COMPRESSION_LEVEL, isal_zlib.DEFLATED, GZIP_WINDOW_BITS)
-        self._file = os.fdopen(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb", 0)
+        self._file = os.fdopen(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE), "wb", 0)
         return self
 
     def __exit__(

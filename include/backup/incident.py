@@ -10,6 +10,7 @@ from pydantic import AwareDatetime
 from include.backup.durable import write_atomically
 from include.backup.manifest import Record
 from include.backup.notice import Notice
+from include.backup.small_file import read_small_file
 
 BACKUP_DAG, WATCH_DAG = "critical_backup", "backup_watch"
 INCIDENT_FILES = {BACKUP_DAG: ".open_incident.json", WATCH_DAG: ".open_incident_of_backup_watch.json"}
@@ -39,7 +40,7 @@ def open_incident(backup_dir: Path, title: str, *, now: datetime, dag_id: str = 
 def read_incident(backup_dir: Path, dag_id: str = BACKUP_DAG) -> Incident | None:
     """Return the open incident; None if there is none that can be read."""
     try:
-        return Incident.model_validate_json((backup_dir / INCIDENT_FILES[dag_id]).read_bytes())
+        return Incident.model_validate_json(read_small_file(backup_dir / INCIDENT_FILES[dag_id]))
     except (OSError, ValueError):
         return None
 

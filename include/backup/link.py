@@ -14,6 +14,7 @@ from pathlib import Path
 
 from include.backup.durable import sync_folder
 from include.backup.errors import BackupError, LinkError
+from include.backup.rights import PRIVATE_FILE, published_mode
 
 DOWNLOAD_PATH = "/backup/archives/{name}/download"
 KEY_FILE = ".link_key"  # in BACKUP_DIR, which all who send and serve share; removing it voids all links
@@ -99,8 +100,9 @@ def _key_to_sign(backup_dir: Path) -> bytes:
         return key
     partial = backup_dir / f"{KEY_FILE}.{secrets.token_hex(8)}.partial"
     try:
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE)
         with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), published_mode(backup_dir))  # whoever serves the archives reads it, too
             file.write(secrets.token_bytes(KEY_BYTES))
             file.flush()
             os.fsync(file.fileno())

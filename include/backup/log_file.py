@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from include.backup.masking import mask
+from include.backup.rights import PRIVATE_FILE
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +84,7 @@ def _append(path: Path, content: bytes) -> None:
     # looking, renaming and writing. O_NONBLOCK: a named pipe that nobody reads is an error, not an endless wait.
     deadline = time.monotonic() + LOCK_SECONDS
     while True:
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, PRIVATE_FILE)
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # /dev/stderr
                 _write_all(descriptor, content)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from include.backup.archive_name import ARCHIVE_NAME, PLAIN_NAME, archive_paths, plain_name, sidecar_path
 from include.backup.durable import write_atomically
 from include.backup.errors import MissingStepError, VerificationError
 from include.backup.names import QualifiedName, is_csv, quote, quote_literal
 from include.backup.run import Kind
+from include.backup.small_file import read_small_file
 
 log = logging.getLogger(__name__)
 
@@ -22,9 +24,19 @@ FORMAT_VERSION = 1
 MANIFEST_FILE = "MANIFEST.json"
 INFO_FILE = "BACKUP_INFO.txt"
 
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+# With years on both sides to reckon with.
+_FIRST, _LAST = (datetime(year, 1, 1, tzinfo=timezone.utc) for year in (1000, 9000))
+Moment = Annotated[AwareDatetime, Field(ge=_FIRST, lt=_LAST)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 FileKind = Literal["information", "schema", "rows", "sequences", "constraints", "configuration"]
+
+
+def _member_name(value: str) -> str:
+    """Refuse what could lead out of the folder in which an archive is unpacked."""
+    if any(part in ("", ".", "..") for part in value.split("/")) or re.search(r"[\x00-\x1f\x7f]", value):
+        raise ValueError("not the name of a file in an archive")
+    return value
 
 
 class Record(BaseModel):
@@ -39,7 +51,7 @@ class RunRecord(Record):
 
     run_id: str
     kind: Kind
-    stands_for: AwareDatetime
+    stands_for: Moment
     reason: str
 
 
@@ -85,7 +97,7 @@ class WindowRecord(Record):
 
     column: str
     months: int
-    since: AwareDatetime
+    since: Moment
 
 
 class TableRecord(Record):
@@ -139,7 +151,7 @@ class TableRecord(Record):
 class FileRecord(Record):
     """One member of the archive, uncompressed."""
 
-    name: str
+    name: Annotated[str, AfterValidator(_member_name)]
     kind: FileKind
     mode: Annotated[str, Field(pattern=r"^0[0-7]{3}$")]
     bytes: Count
@@ -166,8 +178,8 @@ class Manifest(Record):
     format_version: Literal[1]
     archive: Annotated[str, Field(pattern=PLAIN_NAME.pattern)]
     run: RunRecord
-    snapshot_at: AwareDatetime
-    cut_off: AwareDatetime
+    snapshot_at: Moment
+    cut_off: Moment
     server: ServerRecord
     clients: dict[str, str]
     configuration_dir: str
@@ -220,7 +232,7 @@ def read_sidecar(archive: Path) -> Sidecar:
     """
     path = sidecar_path(archive)
     try:
-        sidecar = Sidecar.model_validate_json(path.read_bytes())
+        sidecar = Sidecar.model_validate_json(read_small_file(path))
     except OSError as error:
         raise VerificationError(f"cannot read the manifest {path}: {error.strerror}") from None
     except ValidationError as error:

@@ -20,6 +20,7 @@ from include.backup.errors import BackupError, PrerequisiteError, ScopeError, Te
 from include.backup.locks import name_holders
 from include.backup.manifest import Record
 from include.backup.not_carried import connection_limit_errors
+from include.backup.rights import folder_errors
 from include.backup.scope import Scope, load_scope
 from include.backup.scope_audit import Windows, audit_scope
 from include.backup.settings import BYTES_PER_MB, Settings
@@ -83,7 +84,7 @@ def check_prerequisites(
         cut_off_for: Gives the cut-off for a number of months.
     """
     findings = Findings()
-    findings.refuse(*check_folder(settings.backup_dir), *check_encryption(settings))
+    findings.refuse(*check_folder(settings.backup_dir, settings.backup_group), *check_encryption(settings))
     findings.warnings += check_identity(settings)
     scope = None
     try:
@@ -142,13 +143,13 @@ def _check_clock(findings: Findings, session: Session) -> None:
         findings.warnings.append(f"{text}; set the wrong one right")
 
 
-def check_folder(backup_dir: Path) -> list[str]:
-    """Return what is wrong with BACKUP_DIR, if anything."""
+def check_folder(backup_dir: Path, group: str | None) -> list[str]:
+    """Return what is wrong with BACKUP_DIR, if anything; `group` is BACKUP_GROUP."""
     if not backup_dir.is_dir():
         return [f"BACKUP_DIR={backup_dir} is not a folder; mount the volume or create it, it is never made silently"]
     if not os.access(backup_dir, os.W_OK | os.X_OK):
         return [f"BACKUP_DIR={backup_dir} is not writable for the user that runs Airflow; change its owner or mode"]
-    return []
+    return list(folder_errors(backup_dir, group))
 
 
 def check_encryption(settings: Settings) -> list[str]:

@@ -6,13 +6,11 @@ import hashlib
 import logging
 import os
 import subprocess
-import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, cast
 from urllib.parse import quote
 
 from include.backup.age_keys import Identity
@@ -25,6 +23,7 @@ from include.backup.manifest import Sidecar, TableRecord, read_sidecar
 from include.backup.restore_target import database_exists
 from include.backup.row_set import RowSet
 from include.backup.streams import BLOCK_BYTES, Streams
+from include.backup.unpack import unpack_archive
 from include.backup.verify import Unpacked
 from include.backup.verify_published import verify_published
 
@@ -129,13 +128,8 @@ class Restore:
     def _unpack(self) -> Sidecar:
         sidecar = read_sidecar(self._archive)
         verify_published(self._archive, sidecar, self._identities)
-        with (
-            opened(self._archive, self._identities) as file,
-            tarfile.open(fileobj=cast("IO[bytes]", Unpacked(file)), mode="r|", bufsize=BLOCK_BYTES) as tar,
-        ):
-            # Verified: plain files with the manifest's names only.
-            safe = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # not in every Python 3.10 and 3.11
-            tar.extractall(self._folder, **safe)  # type: ignore[arg-type]  # noqa: S202
+        with opened(self._archive, self._identities) as file:
+            unpack_archive(Unpacked(file), sidecar, self._folder)
         return sidecar
 
     def cancel(self) -> None:

@@ -14,6 +14,9 @@ from include.backup.manifest import TableRecord
 from include.backup.names import quote
 
 END_OF_COPY = b"\\."
+MAX_LINE_BYTES = (
+    1 << 30
+)  # https://www.postgresql.org/docs/current/limits.html: a field has 1 GB, as has what COPY makes
 
 _count_tabs = methodcaller("count", b"\t")
 _count_commas = methodcaller("count", b",")
@@ -120,9 +123,13 @@ def _skip_to_copy(waiting: list[bytes], lines: Iterator[list[bytes]], table: Tab
 def _line_batches(blocks: Iterable[bytes]) -> Iterator[list[bytes]]:
     """Yield the complete lines of each block, without their line feeds."""
     rest: list[bytes] = []
+    length = 0
     for block in blocks:
         first, *more = block.split(b"\n")
         rest.append(first)
+        length = len(more[-1]) if more else length + len(first)
+        if length > MAX_LINE_BYTES:
+            raise RowsError(f"a line has more than {MAX_LINE_BYTES} bytes, which no server writes")
         if more:
             yield [b"".join(rest), *more[:-1]]
             rest = [more[-1]]

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 import pendulum
 
 from include.backup.errors import BackupError, MissingStepError
+from include.backup.rights import PRIVATE_FOLDER
 
 WORKSPACES = ".work"
 WORKSPACE_KEPT = timedelta(days=1)
@@ -69,9 +70,9 @@ def cut_off(stands_for: datetime, months: int, timezone_name: str) -> datetime:
 def create_workspace(run: BackupRun, backup_dir: Path) -> Path:
     """Make the run's workspace (0700), keeping what an earlier try left in it; sweep old ones. Return it."""
     workspace = run.workspace(backup_dir)
-    workspace.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    workspace.parent.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
     _sweep(workspace)
-    workspace.mkdir(mode=0o700, exist_ok=True)
+    workspace.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
     return workspace
 
 

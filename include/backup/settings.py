@@ -159,6 +159,7 @@ class Settings(SourceSettings, MetricsSettings):
 
     backup_schedule: Annotated[str, AfterValidator(_cron)] = "0 2 * * *"
     backup_dir: AbsolutePath = Path("/backups")
+    backup_group: str | None = None
     backup_config_dir: AbsolutePath = Path("/config")
     backup_parallel: Annotated[int, Field(ge=1, le=16)] = 2
 

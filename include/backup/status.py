@@ -8,8 +8,10 @@ from pathlib import Path
 
 from include.backup.durable import write_atomically
 from include.backup.manifest import Sidecar
+from include.backup.rights import published_mode
 from include.backup.run import utc_now
 from include.backup.settings import BYTES_PER_MB
+from include.backup.small_file import read_small_file
 from include.backup.templates import size_text
 
 log = logging.getLogger(__name__)
@@ -30,17 +32,18 @@ def update_status(sidecar: Sidecar, backup_dir: Path) -> bool:
         log.info("the status stays: a later success, %s, is recorded already", recorded.isoformat())
         return False
     size_mb = sidecar.archive_bytes // BYTES_PER_MB
-    write_atomically(backup_dir / LAST_SIZE_FILE, f"{size_mb}\n".encode())
-    write_atomically(
-        backup_dir / LAST_SUCCESS_FILE, f"{sidecar.snapshot_at.astimezone(timezone.utc).isoformat()}\n".encode()
-    )
+    mode = published_mode(backup_dir)
+    write_atomically(backup_dir / LAST_SIZE_FILE, f"{size_mb}\n".encode(), mode=mode)
+    moment = sidecar.snapshot_at.astimezone(timezone.utc).isoformat()
+    write_atomically(backup_dir / LAST_SUCCESS_FILE, f"{moment}\n".encode(), mode=mode)
     return True
 
 
 def read_last_success(backup_dir: Path) -> datetime | None:
     """Return the recorded time of the last success, aware; None if there is none or it cannot be read."""
     try:
-        moment = datetime.fromisoformat((backup_dir / LAST_SUCCESS_FILE).read_text().strip().replace("Z", "+00:00"))
+        text = read_small_file(backup_dir / LAST_SUCCESS_FILE).decode()
+        moment = datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
     except (OSError, ValueError):
         return None
     return moment if moment.tzinfo else None

@@ -14,6 +14,8 @@ from pydantic.dataclasses import dataclass
 
 from include.backup.durable import write_atomically
 from include.backup.notice import Notice
+from include.backup.rights import PRIVATE_FOLDER
+from include.backup.small_file import read_small_file
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +55,7 @@ def keep_while_sending(backup_dir: Path, unsent: Unsent) -> Path | None:
         OSError: If it cannot be written.
     """
     folder = backup_dir / UNSENT_FOLDER
-    folder.mkdir(mode=0o700, exist_ok=True)
+    folder.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
     if len(list(folder.glob(f"*{WAITS}"))) >= MAX_UNSENT:
         log.warning("%d alerts wait in %s already; this one is not kept", MAX_UNSENT, folder)
         return None
@@ -83,6 +85,6 @@ def read_unsent(backup_dir: Path, *, now: datetime) -> Iterator[tuple[Path, Unse
             if path.suffix == IS_BEING_SENT and now.timestamp() - path.stat().st_mtime < SENDING_TAKES_AT_MOST.seconds:
                 continue
             if path.suffix in (WAITS, IS_BEING_SENT):
-                yield path, _UNSENT.validate_json(path.read_bytes())
+                yield path, _UNSENT.validate_json(read_small_file(path))
         except (OSError, ValidationError) as error:
             log.warning("%s is passed over: %s", path, error)

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, Protocol
 
 from pydantic import ValidationError
 
@@ -19,6 +19,8 @@ from include.backup.errors import VerificationError
 from include.backup.manifest import MANIFEST_FILE, FileRecord, Manifest
 from include.backup.names import is_csv
 from include.backup.rows import RowsError, read_copy_file, read_csv_file
+from include.backup.small_file import MAX_BYTES
+from include.backup.tar_members import Stream, read_members
 
 BLOCK_BYTES = 1 << 20
 
@@ -114,40 +116,37 @@ def verify_archive(archive: Path, manifest: Manifest, *, identities: Sequence[Id
     try:
         with opened(archive, identities) as file:
             reader = _HashingReader(file)
-            uncompressed, rows = _verify_members(cast("IO[bytes]", Unpacked(reader)), manifest)
+            uncompressed, rows = _verify_members(Unpacked(reader), manifest)
     except VerificationError as error:
-        raise VerificationError(f"{archive.name}: {' '.join(str(error).split())}; do not restore from it") from None
+        raise VerificationError(f"{archive.name}: {_one_line(error)}; do not restore from it") from None
     except (EOFError, OSError, ValueError, zlib.error, tarfile.TarError) as error:
-        raise VerificationError(f"{archive.name} is damaged: {error}; do not restore from it") from None
+        raise VerificationError(f"{archive.name} is damaged: {_one_line(error)}; do not restore from it") from None
     return Verified(reader.bytes, reader.sha256.hexdigest(), uncompressed, rows)
 
 
-def _verify_members(stream: IO[bytes], manifest: Manifest) -> tuple[int, int]:
+def _verify_members(stream: Stream, manifest: Manifest) -> tuple[int, int]:
     expected = {record.name: record for record in manifest.files}
     files_of_rows = {record.name for record in manifest.files if record.kind == "rows"}
     lost = [str(table.name) for table in manifest.tables if table.file not in files_of_rows]
     _expect(not lost, f"the manifest names no file of rows for {', '.join(lost)}")
     seen: set[str] = set()
     uncompressed = rows = 0
-    with tarfile.open(fileobj=stream, mode="r|", bufsize=BLOCK_BYTES) as tar:
-        for member in tar:
-            _expect(member.isreg(), f"{member.name} is not a plain file")
-            _expect(member.name not in seen, f"{member.name} is there twice")
-            seen.add(member.name)
-            content = tar.extractfile(member)
-            assert content is not None  # noqa: S101 - it is a plain file
-            if member.name == MANIFEST_FILE:
-                same = _read_manifest(content.read()) == manifest
-                _expect(same, f"{MANIFEST_FILE} differs from the run's manifest")
-                continue
-            record = expected.get(member.name)
-            if record is None:
-                raise VerificationError(f"{member.name} is not in the manifest")
-            rows += _verify_member(_blocks(content), record, manifest)
-            uncompressed += record.bytes
-        # The first of the two blocks of zeros ended the loop.
-        rest = tar.fileobj.read(BLOCK_BYTES)
-        _expect(rest == b"\0" * tarfile.BLOCKSIZE, "the tar has no end, or something follows it")
+    for member in read_members(stream):
+        _expect(member.name not in seen, f"{member.name} is there twice")
+        seen.add(member.name)
+        if member.name == MANIFEST_FILE:
+            _expect(member.size <= MAX_BYTES, f"{MANIFEST_FILE} has {member.size} bytes, expected at most {MAX_BYTES}")
+            same = _read_manifest(b"".join(member.blocks())) == manifest
+            _expect(same, f"{MANIFEST_FILE} differs from the run's manifest")
+            continue
+        record = expected.get(member.name)
+        if record is None:
+            raise VerificationError(f"{member.name} is not in the manifest")
+        # Before it is unpacked: a few bytes may claim to be terabytes, and be them.
+        said = f"the manifest says {record.bytes}"
+        _expect(member.size == record.bytes, f"{record.name} has {member.size} bytes, {said}")
+        rows += _verify_member(member.blocks(), record, manifest)
+        uncompressed += record.bytes
     missing = sorted({*expected, MANIFEST_FILE} - seen)
     _expect(not missing, f"missing: {', '.join(missing)}")
     return uncompressed, rows
@@ -155,17 +154,13 @@ def _verify_members(stream: IO[bytes], manifest: Manifest) -> tuple[int, int]:
 
 def _verify_member(blocks: Iterator[bytes], record: FileRecord, manifest: Manifest) -> int:
     sha256 = hashlib.sha256()
-    size = 0
 
     def hashed() -> Iterator[bytes]:
-        nonlocal size
         for block in blocks:
             sha256.update(block)
-            size += len(block)
             yield block
 
     rows = _parse(hashed(), record, manifest)
-    _expect(size == record.bytes, f"{record.name} has {size} bytes, the manifest says {record.bytes}")
     _expect(
         sha256.hexdigest() == record.sha256,
         f"checksum mismatch in {record.name}: got {sha256.hexdigest()}, the manifest says {record.sha256}",
@@ -193,11 +188,11 @@ def _read_manifest(text: bytes) -> Manifest:
         raise VerificationError(f"{MANIFEST_FILE} cannot be read: {error.error_count()} wrong values") from None
 
 
-def _blocks(content: IO[bytes]) -> Iterator[bytes]:
-    while block := content.read(BLOCK_BYTES):
-        yield block
-
-
 def _expect(condition: bool, otherwise: str) -> None:
     if not condition:
         raise VerificationError(otherwise)
+
+
+def _one_line(error: Exception) -> str:
+    """Return the error's text; names in it are somebody else's, and may hold anything."""
+    return "".join(c if c.isprintable() else "?" for c in " ".join(str(error).split()))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -9,11 +11,11 @@ from psycopg import sql
 
 from include.demo.airflow_environment import METADATA_DATABASE
 from include.demo.airflow_processes import airflow_version, migrate_metadata
+from include.demo.errors import DemoError
 from include.demo.sample import load_sample
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from include.demo.embedded_postgres import EmbeddedPostgres
 
@@ -21,25 +23,27 @@ __all__ = [
     "DRILL_ROLE",
     "READER",
     "SAMPLE_DATABASE",
-    "create_drill_role",
-    "create_reader",
+    "create_roles",
+    "make_backup_role",
     "prepare_metadata",
     "prepare_sample",
+    "set_password",
 ]
 
 SAMPLE_DATABASE = "smart_ai_hub"
 READER = "backup_reader"
 DRILL_ROLE = "backup_drill"
+BACKUP_ROLE_SQL = Path(__file__).resolve().parent.parent / "sql" / "backup_role.sql"
 
 
-def prepare_sample(postgres: EmbeddedPostgres, scale: float) -> None:
-    """Make sure that the sample is there, whole and of this scale."""
+def prepare_sample(postgres: EmbeddedPostgres, scale: float, *, password: str) -> None:
+    """Make sure that the sample is there, whole and of this scale, and the roles that back it up and restore it."""
     state = f"sample, scale {scale:g}"
     if remark_on(postgres, SAMPLE_DATABASE) != state:
         recreate(postgres, SAMPLE_DATABASE)
         load_sample(postgres.conninfo(SAMPLE_DATABASE), scale=scale)
-        let_reader_connect(postgres)
         remark(postgres, SAMPLE_DATABASE, state)
+    create_roles(postgres, password)
 
 
 def prepare_metadata(postgres: EmbeddedPostgres, environment: Mapping[str, str], log: Path) -> None:
@@ -54,30 +58,27 @@ def prepare_metadata(postgres: EmbeddedPostgres, environment: Mapping[str, str],
     remark(postgres, METADATA_DATABASE, state)
 
 
-def create_reader(postgres: EmbeddedPostgres, password: str) -> None:
-    """Make sure that the backup's login role exists: it can read everything and change nothing."""
-    role, secret = sql.Identifier(READER), sql.Literal(password)
-    with psycopg.connect(postgres.conninfo(), autocommit=True) as connection:
-        if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [READER]).fetchone():
-            connection.execute(sql.SQL("CREATE ROLE {}").format(role))
-        connection.execute(sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(role, secret))
-        connection.execute(sql.SQL("GRANT pg_read_all_data TO {}").format(role))
+def create_roles(postgres: EmbeddedPostgres, password: str) -> None:
+    """Make sure of the login roles of backup and drill, as an administrator does it, and of their password."""
+    make_backup_role(postgres, role=READER, database=SAMPLE_DATABASE, drill_role=DRILL_ROLE)
+    for role in (READER, DRILL_ROLE):
+        set_password(postgres, role, password)
 
 
-def let_reader_connect(postgres: EmbeddedPostgres) -> None:
-    """Open the sample, and only the sample, to the backup's role."""
-    statement = sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(*map(sql.Identifier, (SAMPLE_DATABASE, READER)))
+def make_backup_role(postgres: EmbeddedPostgres, **variables: str) -> None:
+    """Run include/sql/backup_role.sql with these variables; raise DemoError with psql's words if it fails."""
+    arguments = [word for name, value in variables.items() for word in ("-v", f"{name}={value}")]
+    command: list[str | Path] = [postgres.binaries / "psql", "-X", "-q", *arguments, "-f", BACKUP_ROLE_SQL]
+    result = subprocess.run(command, env=postgres.superuser_environment, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise DemoError(f"{BACKUP_ROLE_SQL.name} failed: {result.stderr.strip()}")
+
+
+def set_password(postgres: EmbeddedPostgres, role: str, password: str) -> None:
+    """Give a role its password: not by psql, in whose arguments it would stand."""
+    statement = sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(role), sql.Literal(password))
     with psycopg.connect(postgres.conninfo(), autocommit=True) as connection:
         connection.execute(statement)
-
-
-def create_drill_role(postgres: EmbeddedPostgres, password: str) -> None:
-    """Make sure that the drill's login role exists: it may make databases, and read none of the others."""
-    role, secret = sql.Identifier(DRILL_ROLE), sql.Literal(password)
-    with psycopg.connect(postgres.conninfo(), autocommit=True) as connection:
-        if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [DRILL_ROLE]).fetchone():
-            connection.execute(sql.SQL("CREATE ROLE {}").format(role))
-        connection.execute(sql.SQL("ALTER ROLE {} LOGIN CREATEDB PASSWORD {}").format(role, secret))
 
 
 def recreate(postgres: EmbeddedPostgres, name: str) -> None:

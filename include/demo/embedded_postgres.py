@@ -144,6 +144,12 @@ class EmbeddedPostgres:
         return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}
 
     @property
+    def superuser_environment(self) -> dict[str, str]:
+        """What a client program needs to log in as the superuser."""
+        login = {"PGHOST": HOST, "PGPORT": str(self.port), "PGUSER": SUPERUSER, "PGPASSWORD": self.password}
+        return self.environment | login | {"PGDATABASE": SUPERUSER, "PGCLIENTENCODING": "UTF8"}
+
+    @property
     def privileges(self) -> tuple[str, ...]:
         """How to give up root's rights, where there are any."""
         return AS_NOBODY if os.geteuid() == 0 else ()

@@ -15,7 +15,7 @@ from include.demo.airflow_environment import ADMIN, airflow_environment, inherit
 from include.demo.airflow_processes import AirflowProcesses
 from include.demo.backup_environment import backup_environment
 from include.demo.backup_run import DAG_ID
-from include.demo.databases import create_drill_role, create_reader, prepare_metadata, prepare_sample
+from include.demo.databases import prepare_metadata, prepare_sample
 from include.demo.embedded_postgres import EmbeddedPostgres
 from include.demo.errors import DemoError
 from include.demo.folder import RunningDemo
@@ -83,9 +83,7 @@ def start_servers(stack: ExitStack, folder: DemoFolder, progress: Progress, wish
         postgres = stack.enter_context(EmbeddedPostgres(folder.postgres, port=wishes.postgres_port))
         mailbox = Mailbox(folder.mailbox, port=wishes.smtp_port, password=secrets.mailbox_password)
         stack.enter_context(mailbox)
-        create_reader(postgres, secrets.reader_password)
-        create_drill_role(postgres, secrets.reader_password)
-    sample = side_work.submit(prepare_sample, postgres, wishes.scale)
+    sample = side_work.submit(prepare_sample, postgres, wishes.scale, password=secrets.reader_password)
 
     running = RunningDemo(os.getpid(), f"http://{HOST}:{wishes.airflow_port}", ADMIN, secrets.airflow_password)
     environment = {

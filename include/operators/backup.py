@@ -29,11 +29,12 @@ class BackupOperator(BaseOperator):
     def execute(self, context: Context) -> Any:
         """Run the step; errors that no retry mends fail the task at once."""
         # Workers need the core with its database driver; whoever only parses the DAG does not.
+        from include.backup.rights import private_process  # noqa: PLC0415
         from include.operators.secrets import tell_airflow_secrets, without_secrets  # noqa: PLC0415
         from include.operators.task import BackupTask, errors_for_airflow  # noqa: PLC0415
 
         tell_airflow_secrets()
-        with errors_for_airflow(context):
+        with private_process(), errors_for_airflow(context):
             self._task = BackupTask(context)
             return without_secrets(getattr(import_module(self.steps), self.task_id)(self._task))
 

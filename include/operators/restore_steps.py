@@ -23,6 +23,7 @@ from include.backup.manifest import read_sidecar, readable_archives
 from include.backup.notice import Notice
 from include.backup.restore import Restore
 from include.backup.restore_target import check_target, may_create_databases
+from include.backup.rights import PRIVATE_FOLDER
 from include.backup.run import WORKSPACES, utc_now
 from include.backup.templates import render
 from include.operators.connections import drill_database, source_database, target_database
@@ -89,7 +90,7 @@ def _chosen_archive(task: BackupTask) -> Path:
 
 def _workspaces(task: BackupTask) -> Path:
     folder = task.backup_dir / WORKSPACES
-    folder.mkdir(mode=0o700, exist_ok=True)
+    folder.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
     return folder
 
 

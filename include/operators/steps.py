@@ -54,9 +54,9 @@ ResultT = TypeVar("ResultT")
 
 def create_workspace(task: BackupTask) -> str:
     """Step 1: make the run's own directory below BACKUP_DIR; return its name."""
-    wrong = prerequisites.check_folder(task.backup_dir)
+    wrong = prerequisites.check_folder(task.backup_dir, task.settings.backup_group)
     if wrong:
-        raise BackupError(wrong[0])
+        raise BackupError("; ".join(wrong))
     _heartbeat(task, "start")
     return run.create_workspace(task.run, task.backup_dir).name
 

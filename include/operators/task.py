@@ -16,6 +16,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from include.backup.errors import BackupError, MissingStepError, TemporaryError
 from include.backup.manifest import Sidecar, read_sidecar, readable_archives
+from include.backup.rights import PRIVATE_FOLDER
 from include.backup.run import BackupRun, cut_off, open_workspace
 from include.backup.settings import Settings, load_settings
 from include.operators.error_log import recorded_errors
@@ -138,7 +139,7 @@ class BackupTask:
     def folder(self, name: str) -> Path:
         """Return a folder of the workspace for a step's parts, made if it is not there."""
         folder = self.workspace / name
-        folder.mkdir(mode=0o700, exist_ok=True)
+        folder.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
         return folder
 
     def cut_off(self, months: int) -> datetime:

@@ -30,6 +30,7 @@ DEFAULTS = {
     "backup_schedule": "0 2 * * *",
     "backup_timezone": "UTC",
     "backup_dir": Path("/backups"),
+    "backup_group": None,
     "backup_config_dir": Path("/config"),
     "backup_scope_file": None,
     "backup_window_months": 3,
