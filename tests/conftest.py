@@ -16,11 +16,12 @@ pytest_plugins = [
     "tests.fix_archives",
     "tests.fix_postgres",
     "tests.fix_mailbox",
+    "tests.fix_object_store",
     "tests.fix_pipeline",
 ]
 
 TESTS = Path(__file__).parent
-REAL_SERVERS = {"postgres", "postgres_16", "postgres_18", "mailbox"}
+REAL_SERVERS = {"postgres", "postgres_16", "postgres_18", "mailbox", "object_store"}
 KINDS = ("unit", "integration", "DAG", "specification", "end-to-end")
 KIND = "kind of test"
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pydantic import AwareDatetime, ValidationError
 
+from include.backup.copy_record import CopyRecord, read_copy
 from include.backup.delivery_record import DeliveryRecord, delivery_path
 from include.backup.drill_record import DrillRecord, drill_path, read_drill
 from include.backup.errors import UnknownArchiveError
@@ -82,6 +83,11 @@ class ArchiveEntry:
     def drill(self) -> DrillRecord | None:
         """What its last drill showed."""
         return read_drill(self.path)
+
+    @cached_property
+    def copy(self) -> CopyRecord | None:
+        """Where its second copy is."""
+        return read_copy(self.path)
 
     @cached_property
     def delivery(self) -> DeliveryRecord | None:

@@ -9,6 +9,7 @@ from email.message import EmailMessage
 from pathlib import Path
 from typing import Literal
 
+from include.backup.copy_record import CopyRecord
 from include.backup.history import History
 from include.backup.mail import domain_of, new_message
 from include.backup.manifest import Sidecar
@@ -41,6 +42,8 @@ class Letter:
         run_url: The run's page in Airflow, if known.
         zone: For times.
         history: The nights before, for the picture and for what changed; None leaves both out.
+        copy: The second copy, if it is there already.
+        copy_awaited: Whether there is to be one.
     """
 
     archive: Path
@@ -51,6 +54,8 @@ class Letter:
     run_url: str | None
     zone: tzinfo
     history: History | None = None
+    copy: CopyRecord | None = None
+    copy_awaited: bool = False
 
     @property
     def link(self) -> str | None:

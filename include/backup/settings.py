@@ -19,6 +19,9 @@ BYTES_PER_MB = 1024 * 1024
 CRON_FIELDS = 5
 SECRET_VARIABLES = {"POSTGRES_PASSWORD", "SMTP_PASS", *SECRET_URLS}
 
+_COPY_URL = re.compile(
+    r"(?:file:///[^\s?#@/]|(?!file:)[a-z][a-z0-9+.-]*://(?:[\w.-]+@)?[\w.-]+(?=/|$))[^\s?#@:\"<>\\]*"
+)
 _ADDRESS = re.compile(r"[!#-+\--;=?A-Z\[-~]+@[A-Za-z0-9.-]+")
 
 
@@ -79,6 +82,15 @@ def _secret_url(value: SecretStr) -> SecretStr:
     if not re.fullmatch(r"https?://[^\s/?#@]+([/?][^\s#]*)?", value.get_secret_value()):
         raise ValueError("not a web address without a login; expected for example 'https://hc-ping.com/<token>'")
     return value
+
+
+def _copy_url(value: str) -> str:
+    if not _COPY_URL.fullmatch(value) or ".." in value.split("/"):
+        raise ValueError(
+            "not an address of a folder or an object store, or one with a login in it (that belongs into an Airflow "
+            "connection); expected for example 'file:///mnt/second/backups' or 's3://connection_name@bucket/backups'"
+        )
+    return value.rstrip("/")
 
 
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
@@ -146,6 +158,9 @@ class Settings(SourceSettings):
     backup_retention_min_keep: Positive = 7
     backup_max_age_hours: Hours = 25
 
+    backup_copy_url: Annotated[str, AfterValidator(_copy_url)] | None = None
+    backup_copy_retention_days: Annotated[int, Field(ge=0, le=36500)] = 90
+
     backup_log_file: AbsolutePath = Path("/var/log/backup.log")
     backup_log_format: Literal["text", "json"] = "text"
     backup_heartbeat_url: Annotated[SecretStr, AfterValidator(_secret_url)] | None = None
@@ -157,6 +172,15 @@ class Settings(SourceSettings):
 
     backup_retry_delay_seconds: Positive = 60
     backup_run_timeout_minutes: Positive = 60
+
+    @field_validator("backup_copy_url")
+    @classmethod
+    def _copy_is_elsewhere(cls, value: str | None, info: ValidationInfo) -> str | None:
+        backup_dir = info.data.get("backup_dir")
+        copy_dir = Path((value or "").removeprefix("file://"))
+        if backup_dir is not None and (copy_dir == backup_dir or backup_dir in copy_dir.parents):
+            raise ValueError(f"a copy within BACKUP_DIR={backup_dir} is none; expected another disk or place")
+        return value
 
     @field_validator("backup_max_size_mb")
     @classmethod
@@ -218,5 +242,7 @@ def _describe(problem: Any) -> str:
     if problem["type"] == "missing":
         return f"{variable} is not set; expected a value, see specs/011-automated-backup/spec.md"
     message = str(problem["msg"]).removeprefix("Value error, ")
-    seen = MASK if variable in SECRET_VARIABLES else repr(mask(str(problem["input"])))
+    value = str(problem["input"])
+    has_login = variable == "BACKUP_COPY_URL" and re.search("[@?]", value)  # a secret key of S3 may hold any character
+    seen = MASK if variable in SECRET_VARIABLES or has_login else repr(mask(value))
     return f"{variable}={seen}: {message}"
