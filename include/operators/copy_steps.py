@@ -11,7 +11,7 @@ from include.backup.copy_folder import FolderPlace
 from include.backup.copy_place import CopyPlace
 from include.backup.copy_record import CopyRecord, write_copy
 from include.backup.copy_retention import expire_copies
-from include.backup.errors import BackupError, TemporaryError
+from include.backup.errors import BackupError, TemporaryError, VerificationError
 from include.backup.manifest import Sidecar, archive_names
 from include.backup.retention import RetentionPolicy, proven_archives
 from include.backup.second_copy import check_place, copy_archive
@@ -64,7 +64,12 @@ def make_copy(settings: Settings, archive: Path, sidecar: Sidecar) -> CopyRecord
     """Copy the archive to BACKUP_COPY_URL and record it. Raises as `open_place` and `copy_archive` do."""
     if not settings.backup_copy_url:
         raise BackupError("BACKUP_COPY_URL is not set any more: no second copy is wanted; clear update_status instead")
-    record = copy_archive(archive, sidecar, open_place(settings.backup_copy_url))
+    try:
+        record = copy_archive(archive, sidecar, open_place(settings.backup_copy_url))
+    except VerificationError:
+        raise  # the archive itself may be affected
+    except BackupError as error:
+        raise type(error)(f"{error}; the archive in BACKUP_DIR is sound, only its second copy is missing") from error
     write_copy(archive, record)
     return record
 

@@ -114,6 +114,7 @@ def test_copy_that_fails_does_not_keep_the_mail_back_and_is_mended_by_clearing(
     (mail,) = site.backup_mails
     assert "the second copy will fail: cannot write s3://" in " ".join(text_of(mail).split())
     alerts = [text_of(path) for path in site.mailbox.messages() if path != mail]
+    assert "only its second copy is missing" in str(result.errors[COPY_TASK])
     assert any("Forbidden; check the rights" in " ".join(text.split()) and COPY_TASK in text for text in alerts)
     assert not any(wrong.secret in path.read_text() for path in site.mailbox.messages())
     assert (only_archive(site).is_file(), (site.backup_dir / LAST_SUCCESS_FILE).exists()) == (True, False)
