@@ -16,7 +16,7 @@ VENV_PYTHON = .venv/bin/python
 UV = .venv/uv/bin/uv
 READY = .venv/.ready
 
-.PHONY: help demo backup test bench lint requirements clean
+.PHONY: help demo backup test bench lint api requirements clean
 
 help: ## List these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F '|' '{ printf "%-20s%s\n", $$1, $$2 }'
@@ -38,12 +38,15 @@ lint: $(READY) ## Check style and types: ruff, mypy --strict
 	$(VENV_PYTHON) -m ruff format --check .
 	$(VENV_PYTHON) -m mypy
 
+api: $(READY) ## Write specs/011-automated-backup/api.yaml anew from the app
+	AIRFLOW_HOME="$(CURDIR)/var/api" $(VENV_PYTHON) -m include.web.openapi
+
 requirements: $(READY) ## Compile requirements.txt anew from requirements.in
 	$(UV) pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header \
 		--output-file requirements.txt requirements.in
 
-clean: ## Remove .venv, caches, var/demo with its sample backups, and var/bench
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis var/demo var/bench
+clean: ## Remove .venv, caches, var/demo with its sample backups, var/bench and var/api
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis var/demo var/bench var/api
 	find include dags plugins tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # The stamp is made last: whatever was interrupted is taken up again by the next make.

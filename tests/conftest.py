@@ -18,10 +18,12 @@ pytest_plugins = [
     "tests.fix_mailbox",
     "tests.fix_object_store",
     "tests.fix_pipeline",
+    "tests.fix_api_server",
+    "tests.fix_prometheus",
 ]
 
 TESTS = Path(__file__).parent
-REAL_SERVERS = {"postgres", "postgres_16", "postgres_18", "mailbox", "object_store"}
+REAL_SERVERS = {"postgres", "postgres_16", "postgres_18", "mailbox", "api_server", "object_store"}
 KINDS = ("unit", "integration", "DAG", "specification", "end-to-end")
 KIND = "kind of test"
 
@@ -41,6 +43,7 @@ def kind_of(item: pytest.Item) -> str:
         "benchmarks": "integration",
         "dags": "DAG",
         "specs": "specification",
+        "docs": "specification",
         "end_to_end": "end-to-end",
     }
     if folder in by_folder:

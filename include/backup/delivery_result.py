@@ -43,7 +43,7 @@ def not_reached(record: DeliveryRecord, recipients: Sequence[str], *, last_try: 
 
 def unconfirmed_notice(letter: Letter) -> Notice:
     """Return what those are told who may have the mail: the server's answer is not known."""
-    where = letter.link or f"{letter.archive} on the backup host"
+    where = letter.link.url if letter.link else f"{letter.archive} on the backup host"
     return Notice(
         state="failed",
         title=f"The mail with {letter.archive.name} may not have reached you",

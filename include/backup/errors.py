@@ -43,6 +43,10 @@ class UnansweredError(TemporaryError):
     """The connection ended after the whole mail, before the server's answer: it may have been delivered or not."""
 
 
+class LinkError(BackupError):
+    """A link to an archive was not made here, or works no longer."""
+
+
 class RestoreError(BackupError):
     """An archive could not be restored, may not be restored there, or is not the same afterwards."""
 

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import tzinfo
+from datetime import timedelta, tzinfo
 from email.message import EmailMessage
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 from include.backup.copy_record import CopyRecord
 from include.backup.history import History
+from include.backup.link import SignedLink, signed_link
 from include.backup.mail import domain_of, new_message
 from include.backup.manifest import Sidecar
 from include.backup.outgoing import Outgoing, outgoing
+from include.backup.run import utc_now
 from include.backup.size_picture import size_picture
 from include.backup.templates import size_text
-
-DOWNLOAD_PATH = "/backup/archives/{name}/download"
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Letter:
         history: The nights before, for the picture and for what changed; None leaves both out.
         copy: The second copy, if it is there already.
         copy_awaited: Whether there is to be one.
+        link_days: How long the link works.
     """
 
     archive: Path
@@ -56,11 +58,15 @@ class Letter:
     history: History | None = None
     copy: CopyRecord | None = None
     copy_awaited: bool = False
+    link_days: int = 7
 
-    @property
-    def link(self) -> str | None:
-        """Where the archive can be fetched; None if BACKUP_LINK_BASE_URL is not set."""
-        return self.link_base_url and self.link_base_url + DOWNLOAD_PATH.format(name=self.archive.name)
+    @cached_property
+    def link(self) -> SignedLink | None:
+        """Where the archive can be fetched, and until when; None if BACKUP_LINK_BASE_URL is not set."""
+        if not self.link_base_url:
+            return None
+        works_until = utc_now().astimezone(self.zone) + timedelta(days=self.link_days)
+        return signed_link(self.archive, self.link_base_url, works_until=works_until)
 
 
 def build_message(letter: Letter, *, sender: str, recipients: Sequence[str], edition: str = "") -> Outgoing:

@@ -109,13 +109,7 @@ def look(settings: Settings, airflow: AirflowFacts, *, now: datetime) -> Overvie
         archives = None
     recent = tuple(archives.since(begin, zone)) if archives else ()
     every = slots(settings.backup_schedule, settings.backup_timezone, after=begin, until=now)
-    rules = NightRules(
-        now=now,
-        deadline=timedelta(minutes=settings.backup_deadline_minutes),
-        grace=timedelta(minutes=settings.backup_run_timeout_minutes, hours=1),
-        kept_for=timedelta(days=settings.backup_retention_days),
-    )
-    nights = judge_nights(every, recent, airflow.outcomes, rules) if archives else ()
+    nights = judge_nights(every, recent, airflow.outcomes, night_rules(settings, now=now)) if archives else ()
     next_at = None if airflow.paused else _next_slot(settings, now)
     concerns = tuple(_concerns(settings, airflow, report, nights, recent))
     missed = [night.slot for night in nights if night.state == "missed"]
@@ -127,6 +121,16 @@ def look(settings: Settings, airflow: AirflowFacts, *, now: datetime) -> Overvie
         archives=archives,
         next_at=next_at,
         backfill=backfill_commands(missed, every, zone) if missed else (),
+    )
+
+
+def night_rules(settings: Settings, *, now: datetime) -> NightRules:
+    """Return what nights are judged by."""
+    return NightRules(
+        now=now,
+        deadline=timedelta(minutes=settings.backup_deadline_minutes),
+        grace=timedelta(minutes=settings.backup_run_timeout_minutes, hours=1),
+        kept_for=timedelta(days=settings.backup_retention_days),
     )
 
 

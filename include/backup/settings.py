@@ -17,12 +17,13 @@ from include.backup.masking import MASK, SECRET_URLS, mask
 PACKAGED_SCOPE_FILE = Path(__file__).resolve().parent.parent / "scope.yaml"
 BYTES_PER_MB = 1024 * 1024
 CRON_FIELDS = 5
-SECRET_VARIABLES = {"POSTGRES_PASSWORD", "SMTP_PASS", *SECRET_URLS}
+SECRET_VARIABLES = {"POSTGRES_PASSWORD", "SMTP_PASS", "BACKUP_METRICS_TOKEN", *SECRET_URLS}
 
 _COPY_URL = re.compile(
     r"(?:file:///[^\s?#@/]|(?!file:)[a-z][a-z0-9+.-]*://(?:[\w.-]+@)?[\w.-]+(?=/|$))[^\s?#@:\"<>\\]*"
 )
 _ADDRESS = re.compile(r"[!#-+\--;=?A-Z\[-~]+@[A-Za-z0-9.-]+")
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{16,}=*")  # RFC 6750, section 2.1
 
 
 def _cron(value: str) -> str:
@@ -84,6 +85,15 @@ def _secret_url(value: SecretStr) -> SecretStr:
     return value
 
 
+def _token(value: SecretStr) -> SecretStr:
+    if not _TOKEN.fullmatch(value.get_secret_value()):
+        raise ValueError(
+            "not 16 or more letters, digits and ._~+/- as a bearer token has them; "
+            "expected for example what 'openssl rand -hex 32' prints"
+        )
+    return value
+
+
 def _copy_url(value: str) -> str:
     if not _COPY_URL.fullmatch(value) or ".." in value.split("/"):
         raise ValueError(
@@ -126,7 +136,15 @@ class SourceSettings(BaseSettings):
         return self.backup_scope_file or PACKAGED_SCOPE_FILE
 
 
-class Settings(SourceSettings):
+class MetricsSettings(BaseSettings):
+    """What the metrics need to know who asks, whatever the other settings are like."""
+
+    model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", frozen=True)
+
+    backup_metrics_token: Annotated[SecretStr, AfterValidator(_token)] | None = None
+
+
+class Settings(SourceSettings, MetricsSettings):
     """
     The settings of one backup. Every field is the environment variable of the same name in capitals.
 
@@ -153,6 +171,7 @@ class Settings(SourceSettings):
     backup_max_size_mb: Positive = 100
     backup_attachment_max_mb: Annotated[int, Field(ge=0)] = 25
     backup_link_base_url: Annotated[str, AfterValidator(_link_base)] | None = None
+    backup_link_days: Days = 7
 
     backup_retention_days: Days = 30
     backup_retention_min_keep: Positive = 7
@@ -191,7 +210,7 @@ class Settings(SourceSettings):
         return value
 
 
-SettingsT = TypeVar("SettingsT", bound=SourceSettings)
+SettingsT = TypeVar("SettingsT", bound=BaseSettings)
 
 
 def load_settings() -> Settings:
@@ -225,6 +244,19 @@ def load_usable_settings() -> Settings:
 def load_source_settings() -> SourceSettings:
     """Read only the settings that say where the rows are and which are taken. Raises the same error."""
     return _load(SourceSettings)
+
+
+def load_metrics_token() -> str | None:
+    """
+    Return BACKUP_METRICS_TOKEN; None if it is not set.
+
+    The other settings may be wrong: whoever asks for the metrics shall see that, not be refused.
+
+    Raises:
+        SettingsError: If it is no token.
+    """
+    token = _load(MetricsSettings).backup_metrics_token
+    return token.get_secret_value() if token else None
 
 
 def _load(model: type[SettingsT], **values: Any) -> SettingsT:

@@ -246,6 +246,7 @@ def _email(kind: Literal["attachment", "link"], task: BackupTask) -> dict[str, s
         history=history.read_history(sidecar, task.backup_dir, zone),
         copy=read_copy(archive),
         copy_awaited=settings.backup_copy_url is not None,
+        link_days=settings.backup_link_days,
     )
     return deliver_archive(task, mail)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import smtplib
 import socket
@@ -10,8 +11,10 @@ from datetime import datetime, timedelta, timezone
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import SMTP
+from html import unescape
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlsplit
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -19,6 +22,7 @@ import pytest
 from include.backup.delivery import choose_delivery
 from include.backup.errors import BackupError, DeliveryError, MailTooLargeError, TemporaryError
 from include.backup.letter import Choice, Letter, build_message
+from include.backup.link import check_link
 from include.backup.mail import explain
 from include.backup.manifest import FileRecord, RunRecord
 from include.backup.outgoing import BLOCK_BYTES, outgoing
@@ -108,8 +112,23 @@ def test_message_link_has_no_attachment(letter: MakeLetter) -> None:
     """With a link nothing is attached; both texts have the address."""
     message = build(letter(choice=Choice("link", "30.0 MB is not below"), link_base_url="https://air.example.com/x"))
     assert list(message.iter_attachments()) == []
-    address = "https://air.example.com/x/backup/archives/critical_backup_20261120_020004.tar.gz/download"
+    address = "https://air.example.com/x/backup/archives/critical_backup_20261120_020004.tar.gz/download?expires="
     assert [address in text for text in texts(message)] == [True, True]
+
+
+def test_message_link_says_until_when_and_works_until_then(letter: MakeLetter) -> None:
+    """Both texts have the same signed link, and the moment until which the server takes it, in the letter's zone."""
+    bangkok = ZoneInfo("Asia/Bangkok")
+    one = letter(choice=Choice("link", "large"), link_base_url="https://air.example.com", link_days=3, zone=bangkok)
+    plain, html = texts(build(one))
+    address = re.search(r"Download: (\S+)", plain)[1]  # type: ignore[index]
+    assert address in unescape(html)
+    query = dict(parse_qsl(urlsplit(address).query))
+    works_until = datetime.fromtimestamp(int(query["expires"]), timezone.utc)
+    assert abs(works_until - datetime.now(timezone.utc) - timedelta(days=3)) < timedelta(minutes=1)
+    said = f"works until {works_until.astimezone(bangkok):%Y-%m-%d %H:%M:%S} +07 and asks for your login"
+    assert [said in text for text in (plain, html)] == [True, True]
+    check_link(one.archive.parent, one.archive.name, **query, now=works_until)
 
 
 def test_message_no_link_address_names_the_path(letter: MakeLetter) -> None:

@@ -27,6 +27,7 @@ CONNECTION = {"conn_type": "postgres", "password": "secret-one", "extra": {"sslp
         ("AIRFLOW__API_AUTH__JWT_SECRET", "s3cret-word", "s3cret-word"),
         ("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "postgresql://u:s3cret-word@db/airflow", "s3cret-word"),
         ("BACKUP_LINK_BASE_URL", "https://u:s3cret-word@example.com", "s3cret-word"),
+        ("BACKUP_METRICS_TOKEN", "s3cret-word", "s3cret-word"),
         ("BACKUP_HEARTBEAT_URL", "https://hc.example.com/s3cret-word", "s3cret-word"),
         ("BACKUP_HEARTBEAT_URL", "https://hc.example.com/push?token=s3cret-word", "s3cret-word"),
         ("BACKUP_SLACK_WEBHOOK_URL", "https://hooks.example.com/services/T0/s3cret-word", "s3cret-word"),

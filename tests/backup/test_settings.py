@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from include.backup.errors import SettingsError
-from include.backup.settings import PACKAGED_SCOPE_FILE, Settings, load_settings
+from include.backup.settings import PACKAGED_SCOPE_FILE, Settings, load_metrics_token, load_settings
 
 REQUIRED = {"ADMIN_EMAILS": "admin@example.com"}
 DEFAULTS = {
@@ -38,6 +38,7 @@ DEFAULTS = {
     "backup_max_size_mb": 100,
     "backup_attachment_max_mb": 25,
     "backup_link_base_url": None,
+    "backup_link_days": 7,
     "backup_retention_days": 30,
     "backup_retention_min_keep": 7,
     "backup_max_age_hours": 25,
@@ -48,6 +49,7 @@ DEFAULTS = {
     "backup_log_file": Path("/var/log/backup.log"),
     "backup_log_format": "text",
     "backup_heartbeat_url": None,
+    "backup_metrics_token": None,
     "backup_retry_delay_seconds": 60,
     "backup_run_timeout_minutes": 60,
 }
@@ -202,13 +204,33 @@ def test_settings_limits_and_others_wrong_reported_together(monkeypatch: pytest.
 
 def test_settings_secrets_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither an error nor the settings themselves show a password."""
-    secrets = {"POSTGRES_PASSWORD": "swordfish-1", "SMTP_PASS": "swordfish-2"}
+    secrets = {
+        "POSTGRES_PASSWORD": "swordfish-1",
+        "SMTP_PASS": "swordfish-2",
+        "BACKUP_METRICS_TOKEN": "swordfish-3-of-the-metrics",
+    }
     settings = load(monkeypatch, secrets)
     assert "swordfish" not in f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()}"
     assert settings.smtp_pass is not None
     assert settings.smtp_pass.get_secret_value() == "swordfish-2"
     message = refusal(monkeypatch, {**secrets, "BACKUP_DIR": "x", "SMTP_PORT": "y", "ADMIN_EMAILS": "z"})
     assert "swordfish" not in message
+
+
+@pytest.mark.parametrize("token", ["short", "swordfish with spaces", "swordfish-of-the-métrics", "=" * 20])
+def test_metrics_token_that_no_header_can_carry_is_refused_unseen(monkeypatch: pytest.MonkeyPatch, token: str) -> None:
+    """Too short to be a secret, or not of the characters of a bearer token; the line does not show it."""
+    message = refusal(monkeypatch, {"BACKUP_METRICS_TOKEN": token})
+    assert "BACKUP_METRICS_TOKEN=***: not 16 or more letters" in message
+    assert token not in message
+
+
+def test_metrics_token_is_known_while_other_settings_are_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever watches must see that they are."""
+    assert load_metrics_token() is None
+    monkeypatch.setenv("BACKUP_DIR", "not/absolute")
+    monkeypatch.setenv("BACKUP_METRICS_TOKEN", "0123456789abcdef==")
+    assert load_metrics_token() == "0123456789abcdef=="
 
 
 def test_settings_error_hides_its_cause(monkeypatch: pytest.MonkeyPatch) -> None:

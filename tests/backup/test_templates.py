@@ -67,12 +67,12 @@ def test_time_text_in_the_zone(zone: str, text: str) -> None:
     assert time_text(moment.astimezone(timezone(timedelta(hours=-3))), ZoneInfo(zone)) == text
 
 
-def mail_values(sidecar: MakeSidecar, **changes: object) -> dict[str, object]:
+def mail_values(sidecar: MakeSidecar, folder: Path, **changes: object) -> dict[str, object]:
     server = sidecar().server.model_copy(update={"database": ODD})
     values: dict[str, object] = {
         "sidecar": sidecar(server=server),
         "letter": Letter(
-            archive=Path("/backups/x.tar.gz"),
+            archive=folder / "x.tar.gz",
             sidecar=sidecar(),
             choice=Choice("link", ODD),
             warnings=(),
@@ -86,25 +86,25 @@ def mail_values(sidecar: MakeSidecar, **changes: object) -> dict[str, object]:
     return values | changes
 
 
-def test_render_html_odd_text_escaped(sidecar: MakeSidecar) -> None:
+def test_render_html_odd_text_escaped(sidecar: MakeSidecar, tmp_path: Path) -> None:
     """Names, reasons, warnings and addresses cannot become HTML."""
-    html = render("backup_mail.html.j2", mail_values(sidecar))
+    html = render("backup_mail.html.j2", mail_values(sidecar, tmp_path))
     assert "<script" not in html
     assert '"onclick="' not in html
     assert "&lt;script&gt;" in html
 
 
-def test_render_text_odd_text_kept(sidecar: MakeSidecar) -> None:
+def test_render_text_odd_text_kept(sidecar: MakeSidecar, tmp_path: Path) -> None:
     """Plain text is plain: nothing in it is escaped."""
-    text = render("backup_mail.txt.j2", mail_values(sidecar))
+    text = render("backup_mail.txt.j2", mail_values(sidecar, tmp_path))
     assert f"* {ODD}" in text
     assert "&lt;" not in text
     assert "&#" not in text
 
 
-def test_render_unknown_name_is_an_error(sidecar: MakeSidecar) -> None:
+def test_render_unknown_name_is_an_error(sidecar: MakeSidecar, tmp_path: Path) -> None:
     """A name that is not given is an error, not an empty place in a mail."""
-    values = mail_values(sidecar)
+    values = mail_values(sidecar, tmp_path)
     del values["warnings"]
     with pytest.raises(UndefinedError, match="warnings"):
         render("backup_mail.txt.j2", values)

@@ -22,7 +22,7 @@ from tests.fix_airflow import HOME, LocalAirflow, Site
 
 PLANTED = {
     name: f"planted-{name}-Zq7"
-    for name in ("postgres", "smtp", "sslpassword", "link", "heartbeat", "worker", "airflow", "slack")
+    for name in ("postgres", "smtp", "sslpassword", "link", "heartbeat", "worker", "airflow", "slack", "metrics-token")
 }
 PROCESSES = Path("/proc")
 
@@ -96,6 +96,7 @@ def search(
         "PGPASSWORD": PLANTED["worker"],
         "BACKUP_HEARTBEAT_URL": f"http://127.0.0.1:{free_port()}/{PLANTED['heartbeat']}",
         "BACKUP_SLACK_WEBHOOK_URL": f"http://127.0.0.1:{free_port()}/services/{PLANTED['slack']}",
+        "BACKUP_METRICS_TOKEN": PLANTED["metrics-token"],
         "AIRFLOW_CONN_OTHER": f"postgres://user:{PLANTED['airflow']}@db/other",
         "BACKUP_LOG_FILE": str(log_file),
     }
@@ -204,9 +205,10 @@ def test_server_that_echoes_a_password_shows_no_secret_anywhere(
     [
         ("BACKUP_LINK_BASE_URL", f"https://user:{PLANTED['link']}@example.com"),
         ("BACKUP_HEARTBEAT_URL", f"ftp://example.com/{PLANTED['heartbeat']}"),
+        ("BACKUP_METRICS_TOKEN", f"{PLANTED['metrics-token']} with spaces"),
     ],
 )
-def test_wrong_address_in_the_settings_shows_no_secret_anywhere(
+def test_wrong_secret_in_the_settings_shows_no_secret_anywhere(
     search: Search, monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     """Neither in the DAG's import error nor in the task that reads the settings again."""
