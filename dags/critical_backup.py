@@ -13,6 +13,7 @@ in BACKUP_DIR, and every administrator gets it, or a link to it, by mail.
 | make up for missed nights | **Trigger → Backfill**, or `airflow backfill create --dag-id critical_backup --from-date 2026-11-17 --to-date 2026-11-20 --max-active-runs 1`; a date means 00:00, so the last night needs the day after it |
 | send the mail to who lacks it | **Clear** `email_attachment` (or `email_link`): who has it is not mailed again |
 | send it to everybody again | remove the archive's `.delivery.json` in BACKUP_DIR, then clear the mail task; in a run started with `send_again`, clearing is enough |
+| make a second copy that failed (only where BACKUP_COPY_URL is set) | mend the cause its log names, then **Clear** `copy_archive` with *downstream*; what is there already is compared, not written again |
 | stop backups for a while | pause the DAG |
 | restore | unpack the archive and follow its BACKUP_INFO.txt; psql and tar are enough. One that ends in `.age`: decrypt it first, as the `.decrypt.txt` beside it says |
 
@@ -88,6 +89,14 @@ with DAG(
         trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
         doc_md="Spec step 10: `.last_backup_success` and `.last_backup_size_mb`, never backwards in time.",
     )
+    verify_archive = BackupOperator(
+        task_id="verify_archive",
+        retries=0,
+        outlets=[VERIFIED],
+        doc_md="Spec step 7: every byte is read again and held against the manifest; only then the archive "
+        "gets its final name, and with BACKUP_AGE_RECIPIENTS it is encrypted before. Cleared alone after success, it "
+        "verifies the archive on the disk again; an encrypted one by SHA-256 and structure where no key is.",
+    )
     chain(
         BackupOperator(
             task_id="create_workspace",
@@ -111,14 +120,7 @@ with DAG(
             retries=0,
             doc_md="Spec step 6: one .tar.gz, not yet under its final name.",
         ),
-        BackupOperator(
-            task_id="verify_archive",
-            retries=0,
-            outlets=[VERIFIED],
-            doc_md="Spec step 7: every byte is read again and held against the manifest; only then the archive "
-            "gets its final name, and with BACKUP_AGE_RECIPIENTS it is encrypted before. Cleared alone after success, it "
-            "verifies the archive on the disk again; an encrypted one by SHA-256 and structure where no key is.",
-        ),
+        verify_archive,
         BackupOperator(task_id="check_size", doc_md="Spec step 8: an odd size is a warning; the archive stays."),
         choose_delivery,
         [email_attachment, email_link],
@@ -134,3 +136,11 @@ with DAG(
         ),
     )
     choose_delivery >> update_status
+    if settings.backup_copy_url:
+        # Beside the mail: neither waits for the other, and the run succeeds only with both.
+        copy_archive = BackupOperator(
+            task_id="copy_archive",
+            doc_md="After spec step 7: archive and manifest go to BACKUP_COPY_URL, are read back whole and compared; "
+            "nothing there is overwritten.",
+        )
+        chain(verify_archive, copy_archive, update_status)

@@ -22,6 +22,7 @@ pytest_plugins = [
     "tests.fix_disks",
     "tests.fix_postgres",
     "tests.fix_mailbox",
+    "tests.fix_object_store",
     "tests.fix_pipeline",
     "tests.fix_prometheus",
     "tests.fix_slack",
@@ -29,7 +30,7 @@ pytest_plugins = [
 ]
 
 TESTS = Path(__file__).parent
-REAL_SERVERS = {"postgres", "postgres_16", "postgres_18", "mailbox", "api_server"}
+REAL_SERVERS = {"postgres", "postgres_16", "postgres_18", "mailbox", "api_server", "object_store"}
 KINDS = ("unit", "integration", "DAG", "specification", "end-to-end")
 KIND = "kind of test"
 

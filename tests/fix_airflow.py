@@ -58,6 +58,7 @@ TASKS = (
     "expire_old_backups",
     "remove_workspace",
 )
+COPY_TASK = "copy_archive"  # only where BACKUP_COPY_URL is set
 BUNDLE = "dags-folder"
 REPOSITORY = Path(__file__).resolve().parent.parent
 DAGS_FOLDER = REPOSITORY / "dags"

@@ -14,6 +14,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from include.backup.archive_name import ARCHIVE_NAME, archive_name, delivery_path, drill_path, sidecar_path
+from include.backup.copy_record import CopyRecord, read_copy
 from include.backup.delivery_record import DeliveryRecord
 from include.backup.drill_record import DrillRecord, read_drill
 from include.backup.errors import UnknownArchiveError
@@ -98,6 +99,11 @@ class ArchiveEntry:
     def drill(self) -> DrillRecord | None:
         """What its last drill showed."""
         return read_drill(self.path)
+
+    @cached_property
+    def copy(self) -> CopyRecord | None:
+        """Where its second copy is."""
+        return read_copy(self.path)
 
     @cached_property
     def delivery(self) -> DeliveryRecord | None:

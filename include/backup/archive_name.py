@@ -57,6 +57,11 @@ def delivery_path(archive: Path) -> Path:
     return archive.with_name(stem(archive.name) + ".delivery.json")
 
 
+def copy_path(archive: Path) -> Path:
+    """Return where the archive's second copy is recorded."""
+    return archive.with_name(stem(archive.name) + ".copy.json")
+
+
 def decrypt_path(archive: Path) -> Path:
     """Return where it says for people how the archive is decrypted, if it is encrypted."""
     return archive.with_name(stem(archive.name) + ".decrypt.txt")
@@ -64,7 +69,13 @@ def decrypt_path(archive: Path) -> Path:
 
 def companions(archive: Path) -> tuple[Path, ...]:
     """Return every file that may lie beside the archive, the manifest first."""
-    return sidecar_path(archive), drill_path(archive), delivery_path(archive), decrypt_path(archive)
+    return (
+        sidecar_path(archive),
+        drill_path(archive),
+        delivery_path(archive),
+        copy_path(archive),
+        decrypt_path(archive),
+    )
 
 
 def forms(archive: Path) -> tuple[Path, Path]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from include.backup.archive_name import stem
+from include.backup.copy_record import CopyRecord
 from include.backup.history import History
 from include.backup.in_clear import secrets_in_clear
 from include.backup.link import SignedLink, signed_link
@@ -44,6 +45,8 @@ class Letter:
         run_url: The run's page in Airflow, if known.
         zone: For times.
         history: The nights before, for the picture and for what changed; None leaves both out.
+        copy: The second copy, if it is there already.
+        copy_awaited: Whether there is to be one.
         link_days: How long the link works.
     """
 
@@ -55,6 +58,8 @@ class Letter:
     run_url: str | None
     zone: tzinfo
     history: History | None = None
+    copy: CopyRecord | None = None
+    copy_awaited: bool = False
     link_days: int = 7
 
     @cached_property

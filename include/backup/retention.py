@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -70,6 +70,12 @@ def plan_expiry(
     return ExpiryPlan(keep, expire, f"older than {policy.keep_days} days" if expire else "none is old enough")
 
 
+def proven_archives(archives: Iterable[Path]) -> set[str]:
+    """Return the names of those archives whose last drill passed."""
+    drills = ((archive.name, read_drill(archive)) for archive in archives)
+    return {name for name, drill in drills if drill and drill.passed}
+
+
 def expire_archives(backup_dir: Path, policy: RetentionPolicy, *, now: datetime) -> ExpiryPlan:
     """
     Remove the archives that the plan names, each with its manifest and records, and return the plan.
@@ -77,9 +83,7 @@ def expire_archives(backup_dir: Path, policy: RetentionPolicy, *, now: datetime)
     Only files with an archive's name and a readable manifest of that name count; all others stay.
     """
     archives = dict(readable_archives(backup_dir))
-    drills = {archive.name: read_drill(archive) for archive in archives}
-    proven = {name for name, drill in drills.items() if drill and drill.passed}
-    plan = plan_expiry(list(archives.values()), policy, now=now, proven=proven)
+    plan = plan_expiry(list(archives.values()), policy, now=now, proven=proven_archives(archives))
     for sidecar in plan.expire:
         archive = backup_dir / sidecar.archive
         # The archive goes first: a manifest alone is nothing, an archive alone would be unknown for ever.

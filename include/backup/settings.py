@@ -22,6 +22,9 @@ SECRET_VARIABLES = {"POSTGRES_PASSWORD", "SMTP_PASS", "BACKUP_METRICS_TOKEN", *S
 # Public keys: but a private one may be there by mistake, of any form.
 NEVER_SHOWN = SECRET_VARIABLES | {"BACKUP_AGE_RECIPIENTS"}
 
+_COPY_URL = re.compile(
+    r"(?:file:///[^\s?#@/]|(?!file:)[a-z][a-z0-9+.-]*://(?:[\w.-]+@)?[\w.-]+(?=/|$))[^\s?#@:\"<>\\]*"
+)
 _ADDRESS = re.compile(r"[!#-+\--;=?A-Z\[-~]+@[A-Za-z0-9.-]+")
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{16,}=*")  # RFC 6750, section 2.1
 
@@ -96,6 +99,15 @@ def _token(value: SecretStr) -> SecretStr:
             "expected for example what 'openssl rand -hex 32' prints"
         )
     return value
+
+
+def _copy_url(value: str) -> str:
+    if not _COPY_URL.fullmatch(value) or ".." in value.split("/"):
+        raise ValueError(
+            "not an address of a folder or an object store, or one with a login in it (that belongs into an Airflow "
+            "connection); expected for example 'file:///mnt/second/backups' or 's3://connection_name@bucket/backups'"
+        )
+    return value.rstrip("/")
 
 
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
@@ -173,6 +185,9 @@ class Settings(SourceSettings, MetricsSettings):
     backup_retention_min_keep: Positive = 7
     backup_max_age_hours: Hours = 25
 
+    backup_copy_url: Annotated[str, AfterValidator(_copy_url)] | None = None
+    backup_copy_retention_days: Annotated[int, Field(ge=0, le=36500)] = 90
+
     backup_log_file: AbsolutePath = Path("/var/log/backup.log")
     backup_log_format: Literal["text", "json"] = "text"
     backup_heartbeat_url: Annotated[SecretStr, AfterValidator(_secret_url)] | None = None
@@ -188,6 +203,15 @@ class Settings(SourceSettings, MetricsSettings):
 
     backup_retry_delay_seconds: Positive = 60
     backup_run_timeout_minutes: Positive = 60
+
+    @field_validator("backup_copy_url")
+    @classmethod
+    def _copy_is_elsewhere(cls, value: str | None, info: ValidationInfo) -> str | None:
+        backup_dir = info.data.get("backup_dir")
+        copy_dir = Path((value or "").removeprefix("file://"))
+        if backup_dir is not None and (copy_dir == backup_dir or backup_dir in copy_dir.parents):
+            raise ValueError(f"a copy within BACKUP_DIR={backup_dir} is none; expected another disk or place")
+        return value
 
     @field_validator("backup_max_size_mb")
     @classmethod
@@ -262,5 +286,7 @@ def _describe(problem: Any) -> str:
     if problem["type"] == "missing":
         return f"{variable} is not set; expected a value, see specs/011-automated-backup/spec.md"
     message = str(problem["msg"]).removeprefix("Value error, ")
-    seen = MASK if variable in NEVER_SHOWN else repr(mask(str(problem["input"])))
+    value = str(problem["input"])
+    has_login = variable == "BACKUP_COPY_URL" and re.search("[@?]", value)  # a secret key of S3 may hold any character
+    seen = MASK if variable in NEVER_SHOWN or has_login else repr(mask(value))
     return f"{variable}={seen}: {message}"

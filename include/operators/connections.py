@@ -119,6 +119,11 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
+def require_connection(name: str) -> None:
+    """Make sure that Airflow has a connection of that name, and mask its secrets. PrerequisiteError if it has none."""
+    _connection(name)
+
+
 @contextmanager
 def mail_server() -> Iterator[tuple[smtplib.SMTP, str | None]]:
     """

@@ -29,6 +29,7 @@ from include.backup.archive_name import forms
 from include.backup.catalog import Catalog
 from include.backup.clients import find_clients
 from include.backup.configuration import ConfigurationResult
+from include.backup.copy_record import read_copy
 from include.backup.errors import BackupError, MissingStepError
 from include.backup.export import Export, ExportResult
 from include.backup.incident import BACKUP_DAG
@@ -40,6 +41,7 @@ from include.backup.selection import Selection, require_tables, select_rows
 from include.backup.summary import SummaryInput, SummaryResult
 from include.backup.templates import size_text
 from include.backup.verify_published import verify_published
+from include.operators import copy_steps
 from include.operators.announce import tell_it_is_over
 from include.operators.connections import require_mail_connection, source_database
 from include.operators.mail import deliver_archive, mail_server_limit
@@ -74,6 +76,7 @@ def check_prerequisites(task: BackupTask) -> int:
     _, no_mail = _or_error(require_mail_connection) if task.delivers_mail else (None, None)
     for missing in filter(None, (no_database, no_mail)):
         findings.note(missing)
+    findings.warnings += copy_steps.copy_warnings(task.settings)
     for hint in findings.hints:
         log.info("hint: %s", hint)
     for warning in findings.warnings:
@@ -205,6 +208,11 @@ def _verify_published(task: BackupTask) -> str:
     return archive.name
 
 
+def copy_archive(task: BackupTask) -> str:
+    """After step 7, where BACKUP_COPY_URL is set: a second copy, read back and compared; return its address."""
+    return copy_steps.make_copy(task.settings, *task.archive).url
+
+
 def _odd_sizes(task: BackupTask) -> OddSizes:
     settings = task.settings
     archives_there = [sidecar for _, sidecar in readable_archives(task.backup_dir)]
@@ -253,6 +261,8 @@ def _email(kind: Literal["attachment", "link"], task: BackupTask) -> dict[str, s
         run_url=task.run_url,
         zone=zone,
         history=history.read_history(sidecar, task.backup_dir, zone, told=odd.tables),
+        copy=read_copy(archive),
+        copy_awaited=settings.backup_copy_url is not None,
         link_days=settings.backup_link_days,
     )
     return deliver_archive(task, mail)
@@ -286,7 +296,7 @@ def _end_incident(task: BackupTask) -> None:
 
 
 def expire_old_backups(task: BackupTask) -> int:
-    """Step 11: remove what has expired; return how many archives."""
+    """Step 11: remove what has expired, here and of the second copies; return how many archives here."""
     settings = task.settings
     policy = retention.RetentionPolicy(
         keep_days=settings.backup_retention_days,
@@ -297,6 +307,7 @@ def expire_old_backups(task: BackupTask) -> int:
     log.info("%d archives kept, %d expired: %s", len(plan.keep), len(plan.expire), plan.reason)
     for sidecar in plan.expire:
         log.info("expired %s", sidecar.archive)
+    copy_steps.expire_old_copies(settings, now=run.utc_now())
     return len(plan.expire)
 
 

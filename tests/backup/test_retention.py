@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from include.backup.archive_name import (
     archive_name,
+    copy_path,
     decrypt_path,
     delivery_path,
     drill_path,
@@ -139,12 +140,13 @@ def fill(folder: Path, sidecar: MakeSidecar, days: range) -> list[Path]:
 
 
 def test_expire_old_archives_go_with_their_sidecars(tmp_path: Path, sidecar: MakeSidecar) -> None:
-    """What the plan names goes, with sidecar, drill and delivery record; the rest stays as it is."""
+    """What the plan names goes, with sidecar, drill, delivery and copy record; the rest stays as it is."""
     archives = fill(tmp_path, sidecar, range(33))
-    companions = (sidecar_path, delivery_path, drill_path)
+    companions = (sidecar_path, delivery_path, drill_path, copy_path)
     for archive in archives:
         delivery_path(archive).write_text("{}")
         drill_path(archive).write_text("{}")
+        copy_path(archive).write_text("{}")
     plan = expire_archives(tmp_path, POLICY, now=NOW)
     assert [archive.archive for archive in plan.expire] == [path.name for path in archives[30:]]
     expected = {path.name for path in archives[:30]}

@@ -47,6 +47,8 @@ DEFAULTS = {
     "backup_age_recipients": None,
     "backup_age_identity_file": None,
     "backup_require_encryption": False,
+    "backup_copy_url": None,
+    "backup_copy_retention_days": 90,
     "backup_deadline_minutes": 10,
     "backup_slack_webhook_url": None,
     "backup_log_file": Path("/var/log/backup.log"),
@@ -100,6 +102,17 @@ WRONG = [
     ("BACKUP_MAX_AGE_HOURS", "0", "greater than or equal to 1"),
     ("BACKUP_AGE_IDENTITY_FILE", "keys.txt", "absolute path"),
     ("BACKUP_REQUIRE_ENCRYPTION", "perhaps", "valid boolean"),
+    ("BACKUP_COPY_URL", "/mnt/second", "'file:///mnt/second/backups'"),
+    ("BACKUP_COPY_URL", "file://mnt/second", "'file:///mnt/second/backups'"),
+    ("BACKUP_COPY_URL", "file:///", "'file:///mnt/second/backups'"),
+    ("BACKUP_COPY_URL", "file:///mnt/../backups", "'file:///mnt/second/backups'"),
+    ("BACKUP_COPY_URL", "file:///backups", "another disk or place"),
+    ("BACKUP_COPY_URL", "file:///backups/second", "another disk or place"),
+    ("BACKUP_COPY_URL", "s3://", "'s3://connection_name@bucket/backups'"),
+    ("BACKUP_COPY_URL", "s3:bucket", "'s3://connection_name@bucket/backups'"),
+    ("BACKUP_COPY_URL", "simplecache::s3://bucket", "'s3://connection_name@bucket/backups'"),
+    ("BACKUP_COPY_URL", "s3://bucket/my backups", "'s3://connection_name@bucket/backups'"),
+    ("BACKUP_COPY_RETENTION_DAYS", "-1", "greater than or equal to 0"),
     ("BACKUP_RETRY_DELAY_SECONDS", "0", "greater than or equal to 1"),
     ("BACKUP_RUN_TIMEOUT_MINUTES", "0", "greater than or equal to 1"),
 ]
@@ -292,6 +305,40 @@ def test_link_base_trailing_slash_removed(monkeypatch: pytest.MonkeyPatch) -> No
     """A path can be put behind the address whether it ended with a slash or not."""
     settings = load(monkeypatch, {"BACKUP_LINK_BASE_URL": "https://airflow.example.com/base/"})
     assert settings.backup_link_base_url == "https://airflow.example.com/base"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://AKIAEXAMPLE:swordfish@bucket/backups",
+        "s3://AKIAEXAMPLE:sword/fish+swordfish@bucket/backups",
+        "s3://:swordfish@bucket",
+        "sftp://user:sword@fish@host/swordfish",
+        "s3://bucket/backups?secret=swordfish",
+        "file://user:swordfish@/mnt",
+    ],
+)
+def test_copy_url_with_a_login_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """A secret belongs into an Airflow connection, and into no error text."""
+    message = refusal(monkeypatch, {"BACKUP_COPY_URL": url})
+    assert "BACKUP_COPY_URL=***: " in message
+    assert "Airflow connection" in message
+    assert "fish" not in message
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("file:///mnt/second/", "file:///mnt/second"),
+        ("file:///mnt", "file:///mnt"),
+        ("s3://bucket", "s3://bucket"),
+        ("s3://offsite@bucket/critical/backups/", "s3://offsite@bucket/critical/backups"),
+        ("sftp://offsite@host.example.com/backups", "sftp://offsite@host.example.com/backups"),
+    ],
+)
+def test_copy_url_read_without_the_last_slash(monkeypatch: pytest.MonkeyPatch, value: str, expected: str) -> None:
+    """A folder, a bucket, a part of it, with the name of a connection or without."""
+    assert load(monkeypatch, {"BACKUP_COPY_URL": value}).backup_copy_url == expected
 
 
 def test_scope_file_set_or_packaged(monkeypatch: pytest.MonkeyPatch) -> None:
