@@ -37,7 +37,7 @@ def test_companions_are_the_same_for_both_forms() -> None:
     assert both == forms(Path("/backups") / ENCRYPTED) == (Path("/backups") / PLAIN, Path("/backups") / ENCRYPTED)
     assert companions(both[0]) == companions(both[1])
     assert [path.name.removeprefix("critical_backup_20261120_020004") for path in companions(both[0])] == [
-        ".manifest.json", ".drill.json", ".delivery.json", ".decrypt.txt",
+        ".manifest.json", ".drill.json", ".delivery.json", ".copy.json", ".decrypt.txt",
     ]  # fmt: skip
     assert not any(ARCHIVE_NAME.fullmatch(path.name) for path in companions(both[0]))
 
