@@ -83,6 +83,7 @@ class Overview:
         next_at: When the next scheduled run is due, aware; None if the DAG is paused.
         missed: The first and the last slot of each group of missed nights, oldest first.
         backfill: The commands that make up for them, in the same order.
+        in_clear: The private keys and .env files in the newest archive that whoever gets it can read.
     """
 
     verdict: Verdict
@@ -93,6 +94,7 @@ class Overview:
     next_at: datetime | None
     missed: tuple[tuple[datetime, datetime], ...]
     backfill: tuple[str, ...]
+    in_clear: tuple[str, ...]
 
 
 def look(settings: Settings, airflow: AirflowFacts, *, now: datetime) -> Overview:
@@ -124,6 +126,7 @@ def look(settings: Settings, airflow: AirflowFacts, *, now: datetime) -> Overvie
     next_at = None if airflow.paused else _next_slot(settings, now)
     concerns = tuple(_concerns(settings, airflow, report, nights, recent, now=now))
     missed = [night.slot for night in nights if night.state == "missed"]
+    newest = next((entry.head for entry in recent if entry.head), None)
     return Overview(
         verdict=_verdict(report, concerns, recent, airflow, zone=zone, now=now, next_at=next_at),
         health=report,
@@ -133,6 +136,7 @@ def look(settings: Settings, airflow: AirflowFacts, *, now: datetime) -> Overvie
         next_at=next_at,
         missed=neighbours(missed, every),
         backfill=backfill_commands(missed, every, zone),
+        in_clear=newest.in_clear if newest else (),
     )
 
 
