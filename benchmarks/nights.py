@@ -35,7 +35,8 @@ SHA256 = hashlib.sha256(b"").hexdigest()
 RUNS = """
     INSERT INTO dag_run (dag_id, run_id, run_type, logical_date, run_after, state, start_date, end_date,
                          clear_number, span_status)
-    SELECT %(dag)s, 'scheduled__' || slot, 'scheduled', slot, slot, 'success', slot, slot + interval '50 s', 0, 'not_started'
+    SELECT %(dag)s, 'scheduled__' || slot, 'scheduled', slot, slot, 'success', slot, slot + interval '50 s',
+           0, 'not_started'
     FROM (SELECT %(last)s - n * interval '1 day' AS slot FROM generate_series(0, %(days)s - 1) AS n) AS nights"""
 
 

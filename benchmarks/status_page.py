@@ -131,7 +131,7 @@ def is_ready(client: httpx.Client) -> bool:
 
 
 def ask(client: httpx.Client, address: str) -> float:
-    """Return the milliseconds from the request to the last byte of its answer. Raise BenchmarkError if it is refused."""
+    """Return the milliseconds until the last byte of the answer. Raise BenchmarkError if it is refused."""
     begin = time.perf_counter()
     answer = client.get(address)
     milliseconds = 1000 * (time.perf_counter() - begin)

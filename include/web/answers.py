@@ -127,7 +127,7 @@ class NightAnswer(Answer):
     slot: datetime
     """When the run was due."""
     state: NightState
-    """What became of it; `lost`: the archive is gone before its time, `unknown`: before anything is known."""
+    """What became of it; `lost`: its archive is gone too early, or damaged, `unknown`: before anything is known."""
     archive: str | None
     """The archive that stands for it, if it is still there."""
     run_id: str | None

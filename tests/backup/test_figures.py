@@ -19,7 +19,9 @@ SLOT = datetime(2026, 11, 1, 2, tzinfo=timezone.utc)
 MB = 1 << 20
 
 
-def night(number: int, *, entry: ArchiveEntry | None = None, minutes: float | None = None, state: str = "success") -> Night:
+def night(
+    number: int, *, entry: ArchiveEntry | None = None, minutes: float | None = None, state: str = "success"
+) -> Night:
     """Return the night so many days after the first; its run took so long."""
     slot = SLOT + timedelta(days=number)
     outcome = None
