@@ -39,6 +39,7 @@ class Notice:
         object.__setattr__(self, "facts", tuple((name, mask(value)) for name, value in self.facts))
 
 
-def notice_message(notice: Notice, *, sender: str, recipients: Sequence[str]) -> EmailMessage:
-    """Return the mail: plain text and HTML."""
-    return new_message("notice_mail", {"notice": notice}, subject=notice.title, sender=sender, recipients=recipients)
+def notice_message(notice: Notice, *, page_url: str | None, sender: str, recipients: Sequence[str]) -> EmailMessage:
+    """Return the mail: plain text and HTML; `page_url` is the status page, if its address is known."""
+    values = {"notice": notice, "page_url": page_url}
+    return new_message("notice_mail", values, subject=notice.title, sender=sender, recipients=recipients)
