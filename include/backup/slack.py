@@ -15,6 +15,7 @@ def slack_text(notice: Notice, page_url: str | None) -> str:
     """Return the message; `&`, `<` and `>` are the only characters with a meaning of their own in Slack's text."""
     lines = [f"{_MARKS[notice.state]} *{notice.title}*", notice.text]
     lines += [f"{number}. {step}" for number, step in enumerate(notice.next_steps, 1)]
+    lines += [f"```{command}```" for command in notice.commands]
     lines += [f"{name}: {value}" for name, value in notice.facts]
     text = "\n".join(lines).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     links = ((notice.url, "Open in Airflow"), (page_url, "All backups"))

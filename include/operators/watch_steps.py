@@ -61,7 +61,7 @@ def watch_backups(task: BackupTask) -> int:
         seen = dataclasses.replace(seen, lasting=(problem, *seen.lasting), unknown=seen.unknown.union(hidden))
     alerts, memory = plan_alerts(seen, memory, now=now)
     for alert in alerts:
-        log.warning("%s: %s", alert.notice.title, alert.notice.text)
+        log.warning("%s: %s", alert.notice.title, "; ".join(alert.notice.text.splitlines()))
         outcome = tell(settings, alert.notice)
         errors |= outcome.errors
         if outcome.is_lost:

@@ -21,6 +21,7 @@ NOTICE = Notice(
     facts=(("Try", "4 of 4"),),
     next_steps=("Mend the cause.",),
     url="http://airflow.example.com/run",
+    commands=("airflow backfill create",),
 )
 
 
@@ -30,6 +31,7 @@ def test_notice_arrives_with_its_reason_and_link(hooks: Hooks) -> None:
     (text,) = hooks.texts
     assert "FAILED in &lt;export_database&gt;" in text
     assert "cannot reach a &amp; b" in text
+    assert "\n```airflow backfill create```\n" in text
     assert text.endswith(
         "\n<http://airflow.example.com/run|Open in Airflow> · <http://airflow.example.com/backup/|All backups>"
     )
