@@ -81,7 +81,7 @@ def test_without_a_success_the_first_look_counts(settings: Settings) -> None:
     assert titles(look(settings, first_look_at=NOW - 25 * HOUR)) == []
     (finding,) = look(settings, first_look_at=NOW - 26 * HOUR).lasting
     assert finding.notice.title == "No backup for 26 hours"
-    assert "names no success" in finding.notice.text
+    assert "No success is known" in finding.notice.text
 
 
 def test_success_in_the_future_is_told(settings: Settings) -> None:
