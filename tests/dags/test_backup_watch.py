@@ -94,6 +94,7 @@ def make_archives(airflow: LocalAirflow, site: Site, slots: list[datetime]) -> P
         run = sidecar.run.model_copy(update={"kind": "scheduled", "stands_for": slot})
         copy = sidecar.model_copy(update={"archive": name, "snapshot_at": at, "run": run})
         sidecar_path(path).write_text(copy.model_dump_json(by_alias=True))
+        sidecar_path(path).chmod(0o600)
     original.unlink()
     return path
 
@@ -209,7 +210,8 @@ def test_import_error_of_a_broken_file_is_one_line(tmp_path: Path, content: str,
     """Whatever the file does, the watch goes on and says what it was."""
     file = tmp_path / "critical_backup.py"
     file.write_text(content)
-    error = import_error(file, "critical_backup", timeout_seconds=6)
+    timeout_seconds = 6 if "6 seconds" in reason else 120
+    error = import_error(file, "critical_backup", timeout_seconds=timeout_seconds)
     assert error is not None
     assert reason in error
     assert error.splitlines() == [error]
