@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import email
 import email.policy
@@ -108,7 +109,10 @@ def watched_processes(found: Search) -> Iterator[None]:
 
     def look() -> None:
         while not ended.wait(0.005):
-            found.command_lines.update(filter(None, map(content, PROCESSES.glob("[0-9]*/cmdline"))))
+            for process in PROCESSES.iterdir():
+                arguments = content(process / "cmdline")
+                if not arguments.startswith(b"postgres: "):  # a server's own words about its session
+                    found.command_lines.add(arguments)
             for child in descendants(os.getpid()):
                 environment = content(PROCESSES / child / "environ")
                 if environment and environment != own:  # a child has it until its own program begins
@@ -119,6 +123,7 @@ def watched_processes(found: Search) -> Iterator[None]:
     thread.start()
     try:
         yield
+        assert thread.is_alive()  # nothing was overlooked
     finally:
         ended.set()
         thread.join()
@@ -134,10 +139,12 @@ def content(path: Path) -> bytes:
 
 def descendants(pid: int) -> Iterator[str]:
     """Yield the ids of a process's children, and of theirs."""
-    for thread in (PROCESSES / str(pid) / "task").glob("*/children"):
-        for child in content(thread).decode().split():
-            yield child
-            yield from descendants(int(child))
+    threads = PROCESSES / str(pid) / "task"
+    with contextlib.suppress(OSError):  # it has ended
+        for thread in threads.iterdir():
+            for child in content(thread / "children").decode().split():
+                yield child
+                yield from descendants(int(child))
 
 
 @pytest.fixture
