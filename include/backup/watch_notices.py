@@ -33,12 +33,14 @@ def stale(how: Staleness, newest: str, *, zone: ZoneInfo, url: str | None) -> No
     """Return the notice that no backup has succeeded for too long; `newest` names the newest archive."""
     title = f"No backup for {how.age_hours:.0f} hours"
     if how.success is None:
-        seen = f"{LAST_SUCCESS_FILE} names no success; the watch looked first at {time_text(how.first_look_at, zone)}"
+        seen = (
+            f"No success is known ({LAST_SUCCESS_FILE}); the watch looked first at {time_text(how.first_look_at, zone)}"
+        )
     elif how.age_hours < 0:
         title = "The last backup lies in the future"
         seen = f"{LAST_SUCCESS_FILE} names {time_text(how.success, zone)}: a clock, or that file, is wrong"
     else:
-        seen = f"the last backup that was verified and delivered is that of {time_text(how.success, zone)}"
+        seen = f"The last backup that was verified and delivered is that of {time_text(how.success, zone)}"
     return Notice(
         state="failed",
         title=title,
@@ -73,7 +75,7 @@ def odd_size(sidecar: Sidecar, reasons: Sequence[str], url: str | None, _: Seque
     return Notice(
         state="warning",
         title=f"Odd size: {sidecar.archive}",
-        text="; ".join(reasons),
+        text="\n".join(f"• {reason}" for reason in reasons),
         facts=(("Size", size_text(sidecar.archive_bytes)), ("Rows", f"{sidecar.rows:,}"), ("Run", sidecar.run.run_id)),
         next_steps=(
             "The archive is verified and kept: it holds what the database held. Look at the tables named above.",
@@ -91,16 +93,19 @@ def missed(
     named = [slots[key] for key in keys]
     nights = [f"{slot.astimezone(zone):%Y-%m-%d %H:%M}" for slot in named]
     several = len(nights) > 1
+    commands = backfill_commands(named, every, zone)
     return Notice(
         state="failed",
         title=f"{len(nights)} nights without an archive" if several else f"No archive for {nights[0]}",
         text=f"No archive in BACKUP_DIR stands for {', '.join(nights)} ({zone.key}).",
         facts=(("Nights", str(len(nights))),),
         next_steps=(
-            *backfill_commands(named, every, zone),
+            "If a run failed, or Airflow was down: mend the cause first.",
+            "Then paste this where Airflow runs" + (", one command after the other." if len(commands) > 1 else "."),
             "A backfill takes what the database holds now, with that night's cut-off; it cannot bring back the past.",
         ),
         url=url,
+        commands=commands,
     )
 
 
