@@ -15,6 +15,7 @@ from include.backup.status import LAST_SUCCESS_FILE
 from include.backup.templates import size_text, time_text
 
 MAX_REASON_CHARACTERS = 2000
+MAX_NAMES = 5
 LIMIT = "BACKUP_MAX_AGE_HOURS"
 
 
@@ -105,6 +106,29 @@ def missed(
         ),
         url=url,
         commands=commands,
+    )
+
+
+def vanished(folder: Path, left: int, url: str | None, keys: Sequence[str]) -> Notice:
+    """Return the notice of archives that are gone before their time; `keys` are their names, each with `is gone`."""
+    names = [key.partition(" ")[0] for key in keys]
+    what = names[0] if len(names) == 1 else f"{len(names)} archives"
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    others = f"{left} others are" if left else "nothing else is"
+    return Notice(
+        state="failed",
+        title=f"{what} {'is' if len(names) == 1 else 'are'} gone before {'its' if len(names) == 1 else 'their'} time",
+        text=(
+            f"The last look saw {', '.join(names[:MAX_NAMES])}{more} in BACKUP_DIR={folder}; now they are not there, "
+            f"or not as their manifests say. It is too early for retention to have removed them; {others} there."
+        ),
+        facts=(("Gone", str(len(names))), ("Still there", str(left)), ("Oldest", names[0]), ("Newest", names[-1])),
+        next_steps=(
+            "Is the volume mounted, and the right one, on the worker that runs backup_watch?",
+            "Who removed or changed them? Look at who may write there. Mails and second copies may have the archives.",
+            "Copies go back with their manifests (critical_backup_….manifest.json). Then trigger critical_backup.",
+        ),
+        url=url,
     )
 
 

@@ -54,7 +54,7 @@ def watch_backups(task: BackupTask) -> int:
     store = task.context["asset_state_store"]
     memory = read_memory(store.get(MEMORY_KEY), now=now)
     url = dag_url(BACKUP_DAG)
-    seen = observe(settings, first_look_at=memory.first_look_at, now=now, url=url)
+    seen = observe(settings, first_look_at=memory.first_look_at, now=now, url=url, known=memory.archives)
     problem = _dag_problem(task, settings, now=now, url=url)
     if problem:  # it hides whether those looked for after it are over
         hidden = DAG_PROBLEMS[DAG_PROBLEMS.index(problem.key) :]
