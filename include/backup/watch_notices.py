@@ -125,7 +125,7 @@ def vanished(folder: Path, left: int, url: str | None, keys: Sequence[str]) -> N
         facts=(("Gone", str(len(names))), ("Still there", str(left)), ("Oldest", names[0]), ("Newest", names[-1])),
         next_steps=(
             "Is the volume mounted, and the right one, on the worker that runs backup_watch?",
-            "Who removed or changed them? Look at who may write there. Mails and second copies may have the archives.",
+            "Who removed or changed them? Look at who may write there. Mails and second copies may have them.",
             "Copies go back with their manifests (critical_backup_….manifest.json). Then trigger critical_backup.",
         ),
         url=url,
