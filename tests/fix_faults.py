@@ -325,7 +325,7 @@ def make_fault_site(
             statement = "CREATE ROLE {} LOGIN PASSWORD {} IN ROLE pg_read_all_data"
             session.execute(sql.SQL(statement).format(sql.Identifier(role), sql.Literal(password)))
         for name_of_folder in ("backups", "config", "tmp"):
-            (tmp_path / name_of_folder).mkdir()
+            (tmp_path / name_of_folder).mkdir(mode=0o700)
         (tmp_path / "config" / "app.conf").write_text("listen = 80\n" * 1000)
         (tmp_path / "scope.yaml").write_text(SCOPE)
         variables = {
