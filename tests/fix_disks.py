@@ -28,18 +28,6 @@ def mounted(*options: str, at: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(at)], check=True)
 
 
-@contextmanager
-def ext4(image: Path, *features: str, options: str, at: Path, size: int = 48 * MB) -> Iterator[Path]:
-    """Make an ext4 in a file and mount it while the block runs; skip the test where that cannot be done."""
-    if os.geteuid() != 0 or not shutil.which("mkfs.ext4"):
-        pytest.skip("a file system in a file takes root and mkfs.ext4")
-    with image.open("wb") as file:
-        file.truncate(size)
-    subprocess.run(["mkfs.ext4", "-q", "-F", *features, str(image)], check=True)
-    with mounted("-o", f"loop,{options}", str(image), at=at):
-        yield at
-
-
 def remount(folder: Path, option: str) -> None:
     """Make a mounted file system `ro` or `rw`."""
     subprocess.run(["mount", "-o", f"remount,{option}", str(folder)], check=True)

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import ctypes
-import multiprocessing
-import os
-import struct
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 
-from include.backup.durable import write_atomically
 from include.backup.run import WORKSPACES
-from include.operators.task import errors_for_airflow
 from tests.faults.test_server import assert_failed, slow_export
-from tests.fix_disks import MB, MakeDisk, ext4, fill, free, remount, take_inodes
+from tests.fix_disks import MakeDisk, fill, free, remount, take_inodes
 from tests.fix_faults import FaultSite, MakeFaultSite
 
 NOT_AGAIN = "AirflowFailException"
-NOBODY, QUOTA_BYTES = 65534, MB
-Q_SETQUOTA, QIF_BLIMITS = 0x800008, 1  # linux/quota.h
 
 
 @pytest.fixture(scope="module")
@@ -178,40 +169,3 @@ def test_workspaces_behind_a_link_are_refused_and_nothing_there_is_removed(
     assert (tmp_path / "precious").is_dir()
     fault_site.assert_unharmed(before)
     fault_site.assert_next_succeeds()
-
-
-def write_as_nobody(folder: Path, line: Connection) -> None:
-    """Write more than the quota as a user who has one, which root has not, and say what a task would fail with."""
-    os.chdir(folder)  # on the way there are folders that only root may enter
-    os.setgroups([])
-    os.setgid(NOBODY)
-    os.setuid(NOBODY)
-    try:
-        with errors_for_airflow():
-            write_atomically(Path("archive"), bytes(2 * QUOTA_BYTES))
-    except Exception as error:  # noqa: BLE001 - the test compares it
-        line.send((type(error).__name__, str(error)))
-
-
-def limit_user(folder: Path, user: int, size: int) -> None:
-    """Let a user have no more than so many bytes of an ext4 with quotas (quotactl(2): no program is needed)."""
-    (device,) = (line.split()[0] for line in Path("/proc/mounts").read_text().splitlines() if f" {folder} " in line)
-    limits = struct.pack("8QI4x", size // 1024, *(0,) * 7, QIF_BLIMITS)
-    set_quota = Q_SETQUOTA << 8  # of a user; a group's is 1 more
-    assert ctypes.CDLL(None, use_errno=True).quotactl(set_quota, device.encode(), user, limits) == 0, ctypes.get_errno()
-
-
-def test_quota_that_is_exceeded_is_told_at_once_and_leaves_no_half(tmp_path: Path) -> None:
-    """Like a full disk, but in the system's own words; only others than root have quotas."""
-    with ext4(tmp_path / "disk", "-O", "quota", options="usrquota", at=tmp_path / "quota") as folder:
-        folder.chmod(0o777)
-        limit_user(folder, NOBODY, QUOTA_BYTES)
-        here, there = multiprocessing.get_context("forkserver").Pipe(duplex=False)
-        process = multiprocessing.get_context("forkserver").Process(target=write_as_nobody, args=(folder, there))
-        process.start()
-        there.close()
-        kind, error = here.recv()
-        process.join(60)
-        assert kind == NOT_AGAIN
-        assert "Disk quota exceeded: " in error
-        assert not [path for path in folder.iterdir() if path.is_file()]
