@@ -47,7 +47,7 @@ class Order:
         steps: In this order, until the first that fails.
         lock_wait_milliseconds: How long an export waits for a lock, instead of a minute.
         wall_clock: If not None, the steps believe that it is this moment; it goes on from there.
-        server_clock_too: Whether the server's clock says the same: the check that compares the two sees them as they are.
+        server_clock_too: Whether the server's clock says the same: whoever compares the two sees both as they are.
         kind: What has started the run.
         slot: Of a run that has one, aware.
         output: Where its log goes.

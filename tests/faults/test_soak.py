@@ -170,9 +170,7 @@ def test_every_claim_of_the_page_holds_over_many_nights_with_faults(
     """What was good is there or has expired, nights without a fault succeed; SOAK_NIGHTS and SOAK_SEED for others."""
     folder = (disk or tmp_path) / "backups"
     folder.mkdir(mode=0o700)
-    site = make_fault_site(
-        BACKUP_DIR=str(folder), BACKUP_TIMEZONE=ZONE, BACKUP_SCHEDULE=SCHEDULE, BACKUP_DRILL="off"
-    )
+    site = make_fault_site(BACKUP_DIR=str(folder), BACKUP_TIMEZONE=ZONE, BACKUP_SCHEDULE=SCHEDULE, BACKUP_DRILL="off")
     for name, value in site.environment.items():
         monkeypatch.setenv(name, value)
     settings, truth, dice = load_settings(), Truth(site), random.Random(SEED)  # noqa: S311 - the same every time

@@ -150,7 +150,10 @@ def test_full_disk_fails_the_task_at_once() -> None:
 @pytest.mark.parametrize("number", [errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM])
 def test_disk_that_refuses_fails_the_task_at_once_naming_the_file(number: int) -> None:
     """A quota is told like a full disk."""
-    with pytest.raises(AirflowFailException, match=rf"^{os.strerror(number)}: /backups; make room"), errors_for_airflow():
+    with (
+        pytest.raises(AirflowFailException, match=rf"^{os.strerror(number)}: /backups; make room"),
+        errors_for_airflow(),
+    ):
         raise OSError(number, os.strerror(number), "/backups")
 
 
