@@ -112,7 +112,7 @@ def api_server_process(airflow: LocalAirflow, tmp_path_factory: pytest.TempPathF
 def api_server(api_server_process: ApiServer) -> ApiServer:
     """A real api-server whose BACKUP_DIR is there, and empty."""
     shutil.rmtree(api_server_process.backup_dir, ignore_errors=True)
-    api_server_process.backup_dir.mkdir()
+    api_server_process.backup_dir.mkdir(mode=0o700)
     return api_server_process
 
 

@@ -10,16 +10,19 @@ from typing import Any
 
 import pytest
 
+from include.backup.archive_name import sidecar_path
+from include.backup.copy_record import CopyRecord, write_copy
 from include.backup.delivery_record import DeliveryRecord, RecipientRecord, write_delivery
 from include.backup.drill_record import DrillRecord, write_drill
 from include.backup.manifest import FileRecord, RunRecord, TableRecord
 from include.backup.run import Kind
 from tests.fix_airflow import LocalAirflow
 from tests.fix_api_server import ApiServer
-from tests.fix_archives import NOW, make_table, publish_archive
+from tests.fix_archives import ENCRYPTION, NOW, make_table, publish_archive
 
 DAY = timedelta(days=1)
 LAST_SLOT = (NOW - timedelta(hours=2, minutes=3)).replace(hour=2, minute=0, second=0)
+ENCRYPTED_NIGHTS = 12
 ADMINS = ("somchai@example.com", "priya@example.com", "anna@example.com")
 # Rows of a small shop, and how many more there are each night.
 TABLES = {
@@ -61,9 +64,10 @@ def tables_of(nights_ago: int, *, share: float = 1.0) -> tuple[TableRecord, ...]
 def make_archive(
     folder: Path, nights_ago: int, *, kind: Kind = "scheduled", minutes_after: float = 0.2, **changes: Any
 ) -> Path:
-    """Put a night's archive into the folder, delivered and drilled."""
+    """Put a night's archive into the folder, delivered and drilled; `copied` and `encryption` are those of a night."""
     slot = slot_of(nights_ago)
     share, drill_seconds = changes.pop("share", 1.0), changes.pop("drill_seconds", 38 + 6 * math.sin(nights_ago))
+    copied = changes.pop("copied", False)
     refused, passed = changes.pop("refused", ()), changes.pop("passed", True)
     tables = tables_of(nights_ago, share=share)
     size = int(sum(table.bytes for table in tables) * 0.29)
@@ -82,10 +86,13 @@ def make_archive(
             **changes,
         },
     )
-    os.utime(archive.with_name(archive.name.removesuffix(".tar.gz") + ".manifest.json"), (made.timestamp() + 60,) * 2)
+    os.utime(sidecar_path(archive), (made.timestamp() + 60,) * 2)
     states = {address: "refused" if address in refused else "accepted" for address in ADMINS}
     recipients = {a: RecipientRecord(state=state, series="1", at=made, answer="250 ok") for a, state in states.items()}
     write_delivery(archive, DeliveryRecord(recipients=recipients))
+    if copied:
+        url, at = f"s3://backups/nightly/{archive.name}", made + timedelta(minutes=2)
+        write_copy(archive, CopyRecord(url=url, copied_at=at, sha256="5f" * 32, bytes=size, seconds=1.4))
     if drill_seconds:
         record = DrillRecord(
             drilled_at=made + timedelta(minutes=3),
@@ -140,8 +147,13 @@ class Nights:
         return make_archive(self.folder, nights_ago, run_id=run_id, **changes)
 
     def fill(self, count: int = 90) -> None:
-        """So many nights, and what happens in them: failures, a missed night, a backfill, late runs, odd sizes."""
+        """
+        So many nights, and what happens in them: failures, a missed night, a backfill, late runs, odd sizes.
+
+        The last ones are encrypted, and have a second copy.
+        """
         for ago in reversed(range(count)):
+            modern: dict[str, Any] = {"encryption": ENCRYPTION, "copied": True} if ago < ENCRYPTED_NIGHTS else {}
             if ago == 52:
                 self.run(ago, "failed", seconds=210, failed_task="export_database")
             elif ago == 23:
@@ -152,11 +164,11 @@ class Nights:
             elif ago in (17, 61):
                 self.done(ago, seconds=60 * 14)
             elif ago == 9:
-                self.done(ago, share=1.9)
+                self.done(ago, share=1.9, **modern)
             elif ago == 5:
-                self.done(ago, refused=ADMINS[2:], warnings=("private keys and .env travel in clear",))
+                self.done(ago, refused=ADMINS[2:], warnings=("table public.gift_cards is in no scope",), **modern)
             elif ago <= 30 or ago % 7 == 0:
-                self.done(ago)
+                self.done(ago, **modern)
             else:  # expired
                 self.run(ago, "success", seconds=52 + 9 * math.sin(ago * 2.3))
 

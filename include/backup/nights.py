@@ -21,8 +21,8 @@ class Night:
 
     Args:
         slot: Aware.
-        state: What became of it. `lost`: its run succeeded, but the archive is gone before its time; `pending`: under
-            way, or about to begin; `unknown`: before the first archive and the first run.
+        state: What became of it. `lost`: its run succeeded, but its archive is gone before its time, or damaged;
+            `pending`: under way, or about to begin; `unknown`: before the first archive and the first run.
         entry: The archive that stands for it, if it is still there.
         outcome: Airflow's run of it, if Airflow still has it; one that succeeded goes before those that did not.
     """

@@ -83,6 +83,7 @@ class Overview:
         next_at: When the next scheduled run is due, aware; None if the DAG is paused.
         missed: The first and the last slot of each group of missed nights, oldest first.
         backfill: The commands that make up for them, in the same order.
+        in_clear: The private keys and .env files in the newest archive that whoever gets it can read.
     """
 
     verdict: Verdict
@@ -93,6 +94,7 @@ class Overview:
     next_at: datetime | None
     missed: tuple[tuple[datetime, datetime], ...]
     backfill: tuple[str, ...]
+    in_clear: tuple[str, ...]
 
 
 def look(settings: Settings, airflow: AirflowFacts, *, now: datetime) -> Overview:
@@ -124,6 +126,7 @@ def look(settings: Settings, airflow: AirflowFacts, *, now: datetime) -> Overvie
     next_at = None if airflow.paused else _next_slot(settings, now)
     concerns = tuple(_concerns(settings, airflow, report, nights, recent, now=now))
     missed = [night.slot for night in nights if night.state == "missed"]
+    newest = next((entry.head for entry in recent if entry.head), None)
     return Overview(
         verdict=_verdict(report, concerns, recent, airflow, zone=zone, now=now, next_at=next_at),
         health=report,
@@ -133,6 +136,7 @@ def look(settings: Settings, airflow: AirflowFacts, *, now: datetime) -> Overvie
         next_at=next_at,
         missed=neighbours(missed, every),
         backfill=backfill_commands(missed, every, zone),
+        in_clear=newest.in_clear if newest else (),
     )
 
 
@@ -170,7 +174,8 @@ def _verdict(
         failed = any(run.state == "failed" for run in airflow.outcomes)
         if report.remedy == health.FIRST_BACKUP and not recent and not failed:
             return Verdict("new", f"No backup yet; {upcoming}.", report.remedy, concerns)
-        return Verdict("unsafe", f"Not safe: {report.reason}.", report.remedy, concerns)
+        reason = report.reason if report.reason.endswith("?") else f"{report.reason}."
+        return Verdict("unsafe", f"Not safe: {reason}", report.remedy, concerns)
     age = age_text(now - datetime.fromisoformat(report.facts["last_success_at"]))
     newest = next((entry for entry in recent if entry.name == report.facts["archive"]), None)
     drill = newest.drill if newest else None
@@ -209,24 +214,31 @@ def _concerns(
             f"{what} could not be sent {ways}: {unsent[-1].notice.title}.",
             "Look at why in BACKUP_LOG_FILE, which has the server's words. backup_watch tries again every hour.",
         )
-    yield from _night_concerns(nights)
+    yield from _night_concerns(nights, recent)
     yield from _archive_concerns(settings, recent)
     for warning in report.warnings:
         yield Concern(f"{warning[0].upper()}{warning[1:]}.", "Mend it, or set the limit that it names.")
 
 
-def _night_concerns(nights: Sequence[Night]) -> Iterator[Concern]:
+def _count(number: int, singular: str, plural: str) -> str:
+    return f"One {singular}" if number == 1 else f"{number} {plural}"
+
+
+def _night_concerns(nights: Sequence[Night], recent: Sequence[ArchiveEntry]) -> Iterator[Concern]:
     missed = [night for night in nights if night.state == "missed"]
     if missed:
         yield Concern(
-            f"{len(missed)} nights have no archive." if len(missed) > 1 else "One night has no archive.",
+            f"{_count(len(missed), 'night was', 'nights were')} missed: no run, no archive.",
             f"Backfill {'them' if len(missed) > 1 else 'it'}: "
             "a backfill takes what the database holds now, with that night's cut-off.",
         )
+    damaged = {entry.head.run.run_id for entry in recent if entry.problem and entry.head}  # they are there, and named
     lost = [night.outcome.run_id for night in nights if night.state == "lost" and night.outcome]
+    lost = [run_id for run_id in lost if run_id not in damaged]
     if lost:
         yield Concern(
-            f"{len(lost)} archives are gone before their time, the last of run {lost[-1]}.",
+            f"{_count(len(lost), 'archive is gone before its', 'archives are gone before their')} time, "
+            f"the last of run {lost[-1]}.",
             "Find out who removed them from BACKUP_DIR; the copies in the administrators' mailboxes are sound.",
             lost[-1],
         )
@@ -236,8 +248,9 @@ def _archive_concerns(settings: Settings, recent: Sequence[ArchiveEntry]) -> Ite
     broken = [entry for entry in recent if entry.problem]
     if broken:
         yield Concern(
-            f"{len(broken)} archives are not to be used, the newest {broken[0].name}: {broken[0].problem}.",
-            "Do not restore from them; find out who or what has changed them.",
+            f"{_count(len(broken), 'archive is', 'archives are')} not to be used, "
+            f"the newest {broken[0].name}: {broken[0].problem}.",
+            "Do not restore from it; find out who or what has changed it.",
         )
     newest = next((entry for entry in recent if not entry.problem), None)
     lacking = newest.delivery.in_state("refused", "deferred", "unconfirmed") if newest and newest.delivery else {}

@@ -46,11 +46,16 @@ def is_unusual(now: float, earlier: Sequence[float], limits: Limits, *, at_least
         limits: How far is far.
         at_least: Its `rows` or its `size_bytes`.
     """
-    least = max(limits.share * median(earlier), at_least)
     steps = [abs(later - sooner) for sooner, later in pairwise(earlier)]  # up or down: some tables go to and fro
     step = abs(now - earlier[-1])
-    jumped = bool(steps) and step > median(steps) and _is_far(step, steps, limits.deviations, least)
-    return jumped or _is_far(now, earlier, limits.deviations, least)
+    least = _least(earlier, limits, at_least)
+    jumped = bool(steps) and step > median(steps) and _deviates(step, steps, limits.deviations, least)
+    return jumped or is_far(now, earlier, limits, at_least=at_least)
+
+
+def is_far(now: float, earlier: Sequence[float], limits: Limits, *, at_least: float) -> bool:
+    """Whether a figure is far from those before it; the arguments are those of `is_unusual`."""
+    return _deviates(now, earlier, limits.deviations, _least(earlier, limits, at_least))
 
 
 def is_unusually_empty(rows: int, earlier: Sequence[int]) -> bool:
@@ -58,7 +63,11 @@ def is_unusually_empty(rows: int, earlier: Sequence[int]) -> bool:
     return rows == 0 and earlier.count(0) <= MAX_EMPTY_SHARE * len(earlier)
 
 
-def _is_far(value: float, history: Sequence[float], deviations: float, least: float) -> bool:
+def _least(earlier: Sequence[float], limits: Limits, at_least: float) -> float:
+    return max(limits.share * median(earlier), at_least)
+
+
+def _deviates(value: float, history: Sequence[float], deviations: float, least: float) -> bool:
     middle = median(history)
     mad = median(abs(earlier - middle) for earlier in history)
     return abs(value - middle) > max(deviations * DEVIATION_IN_MADS * mad, least)

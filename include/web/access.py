@@ -73,7 +73,7 @@ def _authorized(request: Request, user: BaseUser, method: Literal["GET", "POST"]
     log.warning("refused: %r may not %s runs of %s: %r", user.get_name(), deed, DAG_ID, request.url.path)
     raise HTTPException(
         status.HTTP_403_FORBIDDEN,
-        f"{user.get_name()} is logged in, but may not {deed} runs of the DAG {DAG_ID} in Airflow; "
+        f"you are logged in as {user.get_name()}, who may not {deed} runs of the DAG {DAG_ID} in Airflow; "
         "an administrator of Airflow can grant that",
     )
 

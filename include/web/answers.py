@@ -127,7 +127,7 @@ class NightAnswer(Answer):
     slot: datetime
     """When the run was due."""
     state: NightState
-    """What became of it; `lost`: the archive is gone before its time, `unknown`: before anything is known."""
+    """What became of it; `lost`: its archive is gone too early, or damaged, `unknown`: before anything is known."""
     archive: str | None
     """The archive that stands for it, if it is still there."""
     run_id: str | None
@@ -169,6 +169,8 @@ class Status(Answer):
     """The slots of the last 90 days, oldest first."""
     backfill: tuple[str, ...]
     """The commands that make up for the nights that were missed."""
+    in_clear: tuple[str, ...]
+    """The private keys and .env files in the newest archive that whoever gets it can read."""
 
     @classmethod
     def of(cls, overview: Overview) -> Status:
@@ -186,6 +188,7 @@ class Status(Answer):
             archives=len(overview.archives or ()),
             nights=tuple(map(NightAnswer.of, overview.nights)),
             backfill=overview.backfill,
+            in_clear=overview.in_clear,
         )
 
 

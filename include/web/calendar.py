@@ -25,7 +25,7 @@ class Meaning:
 MEANINGS: dict[NightState, Meaning] = {
     "failed": Meaning("failed", "✕", "its run failed, and there is no archive of it"),
     "missed": Meaning("missed", "∅", "no run, no archive"),
-    "lost": Meaning("lost", "?", "its run succeeded, but the archive is gone before its time"),
+    "lost": Meaning("lost", "?", "its run succeeded, but its archive is gone too early, or damaged"),
     "late": Meaning("late", "◔", "done, later than the objective"),
     "backfilled": Meaning("backfilled", "↺", "made up for later, with what the database held then"),
     "pending": Meaning("under way", "…", "under way, or about to begin"),

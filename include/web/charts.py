@@ -89,4 +89,4 @@ def _summary(
         return "No figures yet."
     sentence = f"Last {text(known[-1])}, usually {text(median(known))}, from {text(min(known))} to {text(max(known))}"
     far = sum(odd)
-    return f"{sentence}; {far} far from the 14 nights before." if far else f"{sentence}."
+    return f"{sentence}; {far} unlike the nights before." if far else f"{sentence}."

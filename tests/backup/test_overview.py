@@ -13,13 +13,13 @@ from include.backup.archive_list import _read_head
 from include.backup.archive_name import delivery_path
 from include.backup.delivery_record import DeliveryRecord, RecipientRecord
 from include.backup.drill_record import DrillRecord, write_drill
-from include.backup.manifest import RunRecord
+from include.backup.manifest import FileRecord, RunRecord, read_sidecar
 from include.backup.notice import Notice
 from include.backup.overview import AirflowFacts, Overview, age_text, clock_text, look
 from include.backup.run_outcome import RunOutcome
 from include.backup.settings import Settings
 from include.backup.unsent import Unsent, keep_while_sending, settle
-from tests.fix_archives import NOW
+from tests.fix_archives import ENCRYPTION, NOW
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -147,7 +147,7 @@ def test_missed_night_is_counted_and_has_its_command(settings: Settings, nightly
     nightly(3)
     nightly()
     seen = look(settings, NOTHING, now=NOW)
-    assert "2 nights have no archive." in concerns(seen)
+    assert "2 nights were missed: no run, no archive." in concerns(seen)
     first, last = (SLOT - timedelta(days=days) for days in (2, 1))
     assert f"--from-date {first.isoformat()} --to-date {last.isoformat()}" in seen.backfill[0]
 
@@ -158,6 +158,31 @@ def test_archive_that_is_gone_before_its_time_wants_attention(settings: Settings
     slot = SLOT - timedelta(days=1)
     gone = RunOutcome("scheduled__gone", "scheduled", slot, "success", slot, slot + timedelta(minutes=1))
     assert "of run scheduled__gone" in concerns(look(settings, AirflowFacts((gone,), paused=False), now=NOW))
+
+
+def test_archive_that_is_damaged_is_not_also_called_gone(settings: Settings, nightly: Any) -> None:
+    """It is there, and named once; whoever looks for a thief wastes the night."""
+    nightly()
+    broken = nightly(1)
+    broken.write_bytes(b"")
+    slot = SLOT - timedelta(days=1)
+    run_id = read_sidecar(broken).run.run_id
+    made = RunOutcome(run_id, "scheduled", slot, "success", slot, slot + timedelta(minutes=1))
+    seen = look(settings, AirflowFacts((made,), paused=False), now=NOW)
+    assert f"One archive is not to be used, the newest {broken.name}" in concerns(seen)
+    assert "gone before" not in concerns(seen)
+
+
+def test_secrets_of_the_newest_archive_that_travel_in_clear_are_named(settings: Settings, publish: Publish) -> None:
+    """As in its mail; once archives are encrypted, nothing of the older ones is said here."""
+    files = [
+        FileRecord(name=name, kind="configuration", mode="0600", bytes=1, sha256="5f" * 32)
+        for name in (".env.production", "ssl/server.key", "ssl/server.crt")
+    ]
+    publish(hours_old=30, files=files)
+    assert look(settings, NOTHING, now=NOW).in_clear == (".env.production", "ssl/server.key")
+    publish(files=files, encryption=ENCRYPTION)
+    assert look(settings, NOTHING, now=NOW).in_clear == ()
 
 
 def test_other_concerns_are_named(settings: Settings, nightly: Any) -> None:
@@ -174,7 +199,7 @@ def test_other_concerns_are_named(settings: Settings, nightly: Any) -> None:
     seen = look(settings.model_copy(update={"backup_min_size_mb": 3}), NOTHING, now=NOW)
     assert seen.verdict.state == "attention"
     for words in (
-        "1 archives are not to be used", "did not reach eve@example.com",
+        "One archive is not to be used", "did not reach eve@example.com",
         "An alert could not be sent by mail: backup FAILED",
         "The newest archive has 2.0 MB, less than BACKUP_MIN_SIZE_MB=3",
     ):  # fmt: skip

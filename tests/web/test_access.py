@@ -44,7 +44,7 @@ def test_route_refuses_whoever_has_no_right(api_server: ApiServer, path: str) ->
     answer = api_server.get(path, "guest")
     assert answer.status_code == 403
     assert re.match(
-        r"guest is logged in, but may not (see|start) runs of the DAG critical_backup", answer.json()["detail"]
+        r"you are logged in as guest, who may not (see|start) runs of the DAG critical_backup", answer.json()["detail"]
     )
     assert re.search(rf"refused: 'guest' may not (see|start) runs of critical_backup: '{path}'", api_server.log)
 
@@ -77,7 +77,7 @@ def test_person_without_the_right_reads_why(api_server: ApiServer) -> None:
     """A browser gets a page in words instead of JSON; a login that is there is not asked for once more."""
     answer = api_server.get("/backup/status", "guest", Accept="text/html")
     assert (answer.status_code, answer.headers["Content-Type"]) == (403, "text/html; charset=utf-8")
-    assert "guest is logged in, but may not see runs of the DAG critical_backup" in answer.text
+    assert "You are logged in as guest, who may not see runs of the DAG critical_backup" in answer.text
     assert '<a href="/backup/">' in answer.text
 
 

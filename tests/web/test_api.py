@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -167,22 +166,3 @@ def test_missing_folder_is_said_to_who_is_logged_in(api_server: ApiServer, path:
     stranger = api_server.get(path)
     assert (stranger.status_code, str(api_server.backup_dir) in stranger.text) == (401, False)
     assert api_server.get("/backup/health").status_code == 503
-
-
-@pytest.mark.parametrize("path", ["health", "status", "history?limit=200", "config", "archives/{name}"])
-def test_answer_takes_less_than_100_ms(api_server: ApiServer, path: str) -> None:
-    """With a year of nightly archives, once they have been read."""
-    archives = [publish_archive(api_server.backup_dir, hours_old=3 + 24 * day) for day in range(365)]
-    for archive in archives:
-        drill = DrillRecord(drilled_at=NOW, passed=True, seconds=1, tables=1, rows=1, server_version="18", error="")
-        write_drill(archive, drill)
-    target = f"/backup/{path.format(name=archives[0].name)}"
-    with api_server.client("viewer") as client:
-        assert client.get(target).status_code == 200
-        seconds = []
-        for _ in range(9):
-            begin = time.perf_counter()
-            client.get(target)
-            seconds.append(time.perf_counter() - begin)
-    print(f"{path}: {min(seconds) * 1000:.0f} ms, median {sorted(seconds)[4] * 1000:.0f} ms")
-    assert min(seconds) < 0.1  # the others wait for whatever else this machine does

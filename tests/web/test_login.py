@@ -78,7 +78,7 @@ def test_link_that_has_expired_is_a_page_in_words(api_server: ApiServer, put_arc
     page.goto(link_to(api_server, archive, until))
     log_in(page, api_server, "user")
     page.wait_for_selector("main")
-    assert f"this link worked until {until:%Y-%m-%d %H:%M} UTC" in page.inner_text("main")
+    assert f"This link worked until {until:%Y-%m-%d %H:%M} UTC" in page.inner_text("main")
     page.wait_for_selector('a[href="/backup/"]')
 
 
@@ -87,7 +87,7 @@ def test_person_without_the_right_is_told_so(api_server: ApiServer, put_archive:
     page.goto(link_to(api_server, put_archive(), datetime.now(timezone.utc) + timedelta(days=7)))
     log_in(page, api_server, "viewer")
     page.wait_for_selector("main")
-    assert "viewer is logged in, but may not start runs of the DAG critical_backup" in page.inner_text("main")
+    assert "You are logged in as viewer, who may not start runs of the DAG critical_backup" in page.inner_text("main")
 
 
 def test_backups_stand_in_the_navigation(api_server: ApiServer, page: Page) -> None:

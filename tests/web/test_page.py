@@ -16,7 +16,7 @@ from include.backup.notice import Notice
 from include.backup.unsent import Unsent, keep_while_sending, settle
 from tests.fix_airflow import LocalAirflow
 from tests.fix_api_server import ApiServer
-from tests.fix_archives import make_table, publish_archive
+from tests.fix_archives import ENCRYPTION, PUBLIC_KEY, make_table, publish_archive
 from tests.fix_browser import PHONE, WIDE, Visit
 from tests.fix_nights import Nights, make_archive, slot_of
 
@@ -62,7 +62,7 @@ def test_page_of_ninety_nights_shows_them_without_a_complaint_and_without_anothe
         page = visitor.page
         page.wait_for_selector("#chart-restore canvas")
         assert "verified and restored in 38 s" in text_of(page, "h1")
-        assert text_of(page, ".concerns").startswith("One night has no archive.")
+        assert text_of(page, ".concerns").startswith("One night was missed: no run, no archive.")
         legend = text_of(page, ".legend")
         assert all(text in legend for text in ("1 failed", "1 missed", "2 late", "1 backfilled", "85 done"))
         missed = slot_of(23)
@@ -70,7 +70,7 @@ def test_page_of_ninety_nights_shows_them_without_a_complaint_and_without_anothe
         assert str(page.locator("td.failed").get_attribute("title")).endswith(": failed in export_database")
         for name in ("size", "duration", "restore"):
             assert painted(page, f"#chart-{name} canvas") > 20, name
-        assert "1 far from the 14 nights before" in text_of(page, "figure:has(#chart-size)")
+        assert "1 unlike the nights before" in text_of(page, "figure:has(#chart-size)")
         assert page.locator("#archives tbody tr").count() == 30
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") == GROUNDS[scheme]
         assert not visitor.is_wider_than_window
@@ -148,7 +148,7 @@ def test_unreadable_manifest_is_shown_in_the_list_and_on_its_own_page(
     assert broken.name in row.inner_text()
     assert "Do not restore from it: its manifest is damaged" in row.inner_text()
     assert row.get_by_text("Download").count() == 0
-    assert "1 archives are not to be used" in text_of(visitor.page, ".concerns")
+    assert "One archive is not to be used" in text_of(visitor.page, ".concerns")
     page = visitor.open(f"/backup/contents/{broken.name}")
     assert "is not a manifest" in text_of(page)
     assert "take another archive" in text_of(page)
@@ -190,6 +190,31 @@ def test_contents_show_what_is_in_it_and_what_has_changed(nights: Nights, visit:
         "coupons \u2013 3 new",
     ]
     assert visitor.complaints == []
+
+
+def test_secrets_in_clear_are_said_until_archives_are_encrypted(nights: Nights, visit: Visit) -> None:
+    """On the status page for the newest archive, in the list and on its own page for each; then keys and copy are."""
+    plain = nights.done(1)
+    visitor = visit()
+    words = (
+        "Whoever gets the archive can read .env.production. With public keys in BACKUP_AGE_RECIPIENTS it is encrypted."
+    )
+    assert text_of(visitor.page, ".verdict .note") == f"The newest archive is not encrypted. {words}"
+    assert visitor.page.locator('[data-label="Encrypted"] [title]').get_attribute("title") == words
+    assert text_of(visitor.page, '[data-label="Copy"]') == "none"
+    assert words in text_of(visitor.open(f"/backup/contents/{plain.name}"), ".concerns")
+    archive = nights.done(0, encryption=ENCRYPTION, copied=True)
+    page = visitor.open()
+    assert page.locator(".verdict .note").count() == 0
+    newest = page.locator("#archives tbody tr").first
+    assert newest.locator('[data-label="Encrypted"]').inner_text() == "✓ age"
+    assert newest.locator('[data-label="Copy"]').inner_text() == "✓ s3"
+    newest.get_by_role("button", name="Restore").click()
+    assert "It is encrypted: the workers need a private key in BACKUP_AGE_IDENTITY_FILE" in text_of(page, "dialog")
+    contents = text_of(visitor.open(f"/backup/contents/{archive.name}"))
+    assert f"age for {PUBLIC_KEY}" in contents
+    assert f"s3://backups/nightly/{archive.name}, read back" in contents
+    assert "Whoever gets" not in contents
 
 
 def test_odd_sizes_of_an_archive_are_shown_in_full(nights: Nights, visit: Visit) -> None:

@@ -33,7 +33,7 @@ function draw(place, data) {
     place.style.color = `var(--${name})`;
     return getComputedStyle(place).color;
   };
-  const colours = Object.fromEntries(['line', 'quiet', 'grid', 'bad', 'limit', 'card'].map((name) => [name, colour(name)]));
+  const colours = Object.fromEntries(['line', 'quiet', 'grid', 'bad', 'limit'].map((name) => [name, colour(name)]));
   const text = data.unit === 's' ? seconds : megabytes;
   const axis = { stroke: colours.quiet, grid: { stroke: colours.grid, width: 1 }, ticks: { show: false } };
   const odd = data.values.map((value, index) => (data.odd[index] ? value : null));
@@ -76,23 +76,18 @@ function drawLimits(plot, limits, text, colours) {
   ctx.font = `${11 * pixels}px system-ui, sans-serif`;
   ctx.textAlign = 'right';
   ctx.lineWidth = pixels;
-  for (const { label, value } of limits) {
-    const isFar = value > plot.scales.y.max;
-    const at = isFar ? bbox.top - 2 * pixels : plot.valToPos(value, 'y', true);
-    if (!isFar) {
-      ctx.setLineDash([5 * pixels, 4 * pixels]);
-      ctx.beginPath();
-      ctx.moveTo(bbox.left, at);
-      ctx.lineTo(bbox.left + bbox.width, at);
-      ctx.stroke();
-    }
-    const words = `${isFar ? '↑ ' : ''}${label} ${text(value)}`;
-    const wide = ctx.measureText(words).width;
-    ctx.fillStyle = colours.card;
-    ctx.fillRect(bbox.left + bbox.width - wide, at - 15 * pixels, wide, 13 * pixels);
-    ctx.fillStyle = colours.limit;
-    ctx.fillText(words, bbox.left + bbox.width, at - 4 * pixels);
+  ctx.setLineDash([5 * pixels, 4 * pixels]);
+  for (const { value } of limits.filter((limit) => limit.value <= plot.scales.y.max)) {
+    const at = plot.valToPos(value, 'y', true);
+    ctx.beginPath();
+    ctx.moveTo(bbox.left, at);
+    ctx.lineTo(bbox.left + bbox.width, at);
+    ctx.stroke();
   }
+  // Their names stand above the chart, where no value is.
+  const words = limits.map(({ label, value }) => `${value > plot.scales.y.max ? '↑' : '┄'} ${label} ${text(value)}`);
+  ctx.fillStyle = colours.limit;
+  ctx.fillText(words.join('   '), bbox.left + bbox.width, bbox.top - 6 * pixels);
   ctx.restore();
 }
 

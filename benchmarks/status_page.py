@@ -1,0 +1,144 @@
+"""`python -m benchmarks.status_page`: how fast the status page and its data are, over HTTP from a real api-server."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from statistics import median
+
+import httpx
+
+from benchmarks.errors import BenchmarkError
+from benchmarks.nights import lay_archives, record_runs
+from include.demo.airflow_environment import ADMIN, airflow_environment, inherited_environment
+from include.demo.airflow_processes import AirflowProcesses
+from include.demo.databases import prepare_metadata
+from include.demo.embedded_postgres import EmbeddedPostgres
+from include.demo.errors import DemoError
+from include.demo.folder import DemoFolder
+from include.demo.ports import HOST, free_port
+
+# What is asked, by how many archives there are.
+PROMISES_MS = {365: 100, 5000: 200}
+ADDRESSES = {
+    "/backup/": "the page",
+    "/backup/status": "its data as JSON",
+    "/backup/history?limit=200": "the list of 200",
+    "/backup/metrics": "metrics",
+    "/backup/health": "health",
+}
+ROUNDS = 50
+READY_SECONDS = 180.0
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long an address took: the first time after the server started, and each time after that."""
+
+    cold_ms: float
+    warm_ms: tuple[float, ...]
+
+
+def main(counts: Sequence[int] = tuple(PROMISES_MS), rounds: int = ROUNDS) -> int:
+    """Measure, print the table, and return the exit status; slow is not a failure."""
+    print("| archives | | first, ms | then, median ms | slowest ms | asked |")
+    print("|--:|---|--:|--:|--:|--:|")
+    try:
+        for count in counts:
+            for address, timing in measure(count, rounds).items():
+                figures = f"{timing.cold_ms:,.0f} | {median(timing.warm_ms):,.1f} | {max(timing.warm_ms):,.1f}"
+                asked = f"below {PROMISES_MS[count]}" if count in PROMISES_MS else ""
+                print(f"| {count:,} | {ADDRESSES[address]} | {figures} | {asked} |", flush=True)
+    except (BenchmarkError, DemoError, httpx.HTTPError, OSError) as error:
+        print(f"status page: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def measure(count: int, rounds: int) -> dict[str, Timing]:
+    """
+    Return the timings of each address, with so many archives and the runs of 90 nights.
+
+    Each address is asked first by a server that has just started, and has answered Airflow's own login only.
+
+    Raises:
+        BenchmarkError, DemoError: If the server does not start, or refuses.
+    """
+    last = datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0) - timedelta(hours=3)
+    with tempfile.TemporaryDirectory(prefix="bench-status-page-") as path:
+        folder = DemoFolder(Path(path))
+        folder.path.chmod(0o711)  # the embedded server may run as another user
+        folder.backups.mkdir(mode=0o700)
+        lay_archives(folder.backups, count, last=last)
+        with EmbeddedPostgres(folder.postgres) as postgres:
+            environment = server_environment(folder, postgres, slot=last)
+            prepare_metadata(postgres, environment, folder.logs / "db-migrate.log")
+            record_runs(postgres, last=last)
+            timings = {}
+            for address in ADDRESSES:
+                with api_server(folder, environment) as client:
+                    cold = ask(client, address)
+                    timings[address] = Timing(cold, tuple(ask(client, address) for _ in range(rounds)))
+            return timings
+
+
+def server_environment(folder: DemoFolder, postgres: EmbeddedPostgres, *, slot: datetime) -> dict[str, str]:
+    """Return the api-server's environment; the schedule is that of the nights."""
+    return {
+        **inherited_environment({name: value for name, value in os.environ.items() if not name.startswith("BACKUP_")}),
+        **airflow_environment(folder, postgres, folder.secrets(), api_port=free_port()),
+        "ADMIN_EMAILS": "admin@example.com",
+        "BACKUP_DIR": str(folder.backups),
+        "BACKUP_SCHEDULE": f"{slot.minute} {slot.hour} * * *",
+        "BACKUP_TIMEZONE": "UTC",
+    }
+
+
+@contextmanager
+def api_server(folder: DemoFolder, environment: dict[str, str]) -> Iterator[httpx.Client]:
+    """Start an api-server; hand out a client that is logged in."""
+    address = f"http://{HOST}:{environment['AIRFLOW__API__PORT']}"
+    with (
+        AirflowProcesses(environment, folder.logs) as processes,
+        httpx.Client(base_url=address, timeout=60, trust_env=False) as client,
+    ):
+        processes.start("api-server")
+        deadline = time.monotonic() + READY_SECONDS
+        while not is_ready(client):
+            processes.check()
+            if time.monotonic() > deadline:
+                raise BenchmarkError(f"the api-server was not ready after {READY_SECONDS:.0f} s")
+            time.sleep(0.2)
+        login = {"username": ADMIN, "password": folder.secrets().airflow_password}
+        token = client.post("/auth/token", json=login).json()["access_token"]
+        client.headers["Authorization"] = f"Bearer {token}"
+        yield client
+
+
+def is_ready(client: httpx.Client) -> bool:
+    """Whether the server answers."""
+    try:
+        return client.get("/api/v2/version").is_success
+    except httpx.TransportError:
+        return False
+
+
+def ask(client: httpx.Client, address: str) -> float:
+    """Return the milliseconds until the last byte of the answer. Raise BenchmarkError if it is refused."""
+    begin = time.perf_counter()
+    answer = client.get(address)
+    milliseconds = 1000 * (time.perf_counter() - begin)
+    if answer.status_code != httpx.codes.OK:
+        raise BenchmarkError(f"{address} answered {answer.status_code}, expected 200: {answer.text[:300]}")
+    return milliseconds
+
+
+if __name__ == "__main__":
+    sys.exit(main())
