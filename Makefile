@@ -2,7 +2,7 @@
 #
 # Settings: ONCE=1, SCALE=, DEMO_DIR=, DEMO_AIRFLOW_PORT=, DEMO_POSTGRES_PORT=, DEMO_SMTP_PORT=, BACKUP_…=
 #           SIZE=, ROUNDS=, BENCH_DIR=, BENCH_REPORT_DIR=
-#           ARGS= (further options of pytest), PYTHON= (the Python to make .venv with, instead of the first fitting one)
+#           ARGS= (further options of pytest), JOBS= (processes that test), PYTHON= (the Python to make .venv with, instead of the first fitting one)
 
 SHELL = /bin/sh
 .SUFFIXES:
@@ -11,6 +11,7 @@ export DEMO_DIR DEMO_AIRFLOW_PORT DEMO_POSTGRES_PORT DEMO_SMTP_PORT SCALE
 export SIZE ROUNDS BENCH_DIR BENCH_REPORT_DIR
 
 UV_VERSION = 0.13.8
+JOBS = 2
 PYTHON = python3 python3.13 python3.12 python3.11 python3.10
 VENV_PYTHON = .venv/bin/python
 UV = .venv/uv/bin/uv
@@ -27,8 +28,8 @@ demo: $(READY) ## Start everything, make one real backup and show it; stays unti
 backup: $(READY) ## Make one more backup in the running demo
 	@exec $(VENV_PYTHON) -m include.demo backup
 
-test: $(READY) ## Run all tests (ARGS='-k name': some of them)
-	@exec $(VENV_PYTHON) -m pytest $(ARGS)
+test: $(READY) ## Run all tests (ARGS='-k name': some of them; JOBS=0: one after the other)
+	@exec $(VENV_PYTHON) -m pytest --numprocesses=$(JOBS) --dist=loadfile $(ARGS)
 
 bench: $(READY) ## Measure restoring against pg_restore (SIZE=690MB ROUNDS=5); writes docs/benchmarks
 	@exec $(VENV_PYTHON) -m benchmarks

@@ -8,6 +8,7 @@ day while it lasts, and once when it is over**. It makes, changes and removes no
 |---|---|---|
 | No backup for … hours | the last success is older than BACKUP_MAX_AGE_HOURS, on the wall clock of BACKUP_TIMEZONE; without any, since the watch looked first | open critical_backup, mend its red task, clear it |
 | No archive for …, … nights without an archive | no scheduled or backfilled archive stands for a slot of BACKUP_SCHEDULE, since the oldest archive, in the last 30 days; each night is named once | paste the command of the mail |
+| Archives are gone before their time | an archive that an earlier look saw is not there, or not as its manifest says, and retention cannot have removed it; each is named once | is the right volume mounted? see who may write there |
 | Odd size | outside BACKUP_MIN_SIZE_MB…BACKUP_MAX_SIZE_MB, or far from the last 14 archives with the same tables (from 5 on), or from the last one, as a whole or for a table; once for each archive | look at the tables it names |
 | BACKUP_DIR cannot be read | the folder is missing, or not for this user | mount it, mend its rights |
 | critical_backup cannot be imported, is missing, is paused, is not being scheduled | its file is tried here as a worker imports it, and Airflow is asked what it knows of it | mend what it says; unpause |

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from include.backup.errors import PrerequisiteError
 
-# Asking for a version needs none of this process's secrets.
+# Asking a program what it is needs none of this process's secrets.
 PLAIN = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
 
 

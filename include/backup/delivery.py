@@ -103,7 +103,8 @@ def deliver(client: smtplib.SMTP, letter: Letter, order: Order) -> DeliveryRecor
     if due := order.due(record):
         record = _Delivery(client, letter, order, record).send_to(due)
     if unanswered:
-        message = notice_message(unconfirmed_notice(letter), sender=order.sender, recipients=unanswered)
+        notice = unconfirmed_notice(letter)
+        message = notice_message(notice, page_url=letter.page_url, sender=order.sender, recipients=unanswered)
         answers = send(client, outgoing(message), sender=order.sender, recipients=unanswered)
         told = {name: answer for name, answer in answers.items() if answer.is_accepted}
         record = _with(record, dict.fromkeys(told, "unconfirmed"), order.series)

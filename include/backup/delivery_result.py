@@ -63,8 +63,8 @@ def refusal_notice(letter: Letter, lacking: Mapping[str, str]) -> Notice:
     return Notice(
         state="failed",
         title=f"The backup mail did not reach {', '.join(lacking)}",
-        text=f"{letter.archive.name} is made and verified, and you have its mail; these administrators do not, or "
-        "nobody knows: " + "; ".join(f"{name}: {words}" for name, words in lacking.items()),
+        text=f"{letter.archive.name} is made and verified. These administrators do not have its mail, or nobody knows "
+        "whether they do: " + "; ".join(f"{name}: {words}" for name, words in lacking.items()),
         facts=(("Archive", letter.archive.name), ("Log", letter.run_url or "in Airflow")),
         next_steps=(
             "Mend the mailbox that the mail server's words name, or take the address out of ADMIN_EMAILS.",

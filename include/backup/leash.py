@@ -7,6 +7,8 @@ import signal
 import subprocess
 from functools import lru_cache
 
+from include.backup.clients import PLAIN
+
 # As the leader of its process group it hands the end on to everything below a script. Both signals: psql cancels its
 # query at the server on the first, a shell that runs a program hears only the second.
 _LEADER = """trap "trap '' INT TERM; kill -INT 0; kill -TERM 0" TERM; "$@" & wait $!"""
@@ -45,7 +47,8 @@ def _setpriv() -> str | None:
     if not program:
         return None
     try:
-        subprocess.run([program, "--pdeathsig", "INT", "--", "true"], check=True, capture_output=True, timeout=10)
+        command = [program, "--pdeathsig", "INT", "--", "true"]
+        subprocess.run(command, check=True, capture_output=True, timeout=10, env=PLAIN)
     except (OSError, subprocess.SubprocessError):
         return None
     return program

@@ -48,6 +48,7 @@ class Letter:
         copy: The second copy, if it is there already.
         copy_awaited: Whether there is to be one.
         link_days: How long the link works.
+        page_url: The status page, if its address is known.
     """
 
     archive: Path
@@ -61,6 +62,7 @@ class Letter:
     copy: CopyRecord | None = None
     copy_awaited: bool = False
     link_days: int = 7
+    page_url: str | None = None
 
     @cached_property
     def link(self) -> SignedLink | None:

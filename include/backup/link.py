@@ -16,6 +16,7 @@ from include.backup.durable import sync_folder
 from include.backup.errors import BackupError, LinkError
 from include.backup.rights import PRIVATE_FILE, published_mode
 
+PAGE_PATH = "/backup/"  # the status page
 DOWNLOAD_PATH = "/backup/archives/{name}/download"
 KEY_FILE = ".link_key"  # in BACKUP_DIR, which all who send and serve share; removing it voids all links
 KEY_BYTES = 32

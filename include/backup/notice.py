@@ -23,6 +23,7 @@ class Notice:
         facts: Names and values, for example ("Try", "4 of 4").
         next_steps: What to do, in order.
         url: The page in Airflow that shows more, if its address is known.
+        commands: To be pasted into a shell, where a step says so.
     """
 
     state: Literal["ok", "warning", "failed"]
@@ -31,6 +32,7 @@ class Notice:
     facts: tuple[tuple[str, str], ...]
     next_steps: tuple[str, ...]
     url: str | None
+    commands: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Mask secrets here, so that no way of sending it can forget to: an error may quote what it was given."""
@@ -39,6 +41,7 @@ class Notice:
         object.__setattr__(self, "facts", tuple((name, mask(value)) for name, value in self.facts))
 
 
-def notice_message(notice: Notice, *, sender: str, recipients: Sequence[str]) -> EmailMessage:
-    """Return the mail: plain text and HTML."""
-    return new_message("notice_mail", {"notice": notice}, subject=notice.title, sender=sender, recipients=recipients)
+def notice_message(notice: Notice, *, page_url: str | None, sender: str, recipients: Sequence[str]) -> EmailMessage:
+    """Return the mail: plain text and HTML; `page_url` is the status page, if its address is known."""
+    values = {"notice": notice, "page_url": page_url}
+    return new_message("notice_mail", values, subject=notice.title, sender=sender, recipients=recipients)

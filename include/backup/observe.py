@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import partial
 from zoneinfo import ZoneInfo
@@ -13,6 +14,7 @@ from include.backup.manifest import Sidecar, readable_archives
 from include.backup.missed import missed_slots, slots
 from include.backup.settings import Settings
 from include.backup.status import read_last_success
+from include.backup.vanished import vanished_archives
 from include.backup.watch import Lasting, Observation, Once
 
 STALE, FOLDER = "stale", "folder"
@@ -32,7 +34,14 @@ def age_hours(since: datetime, now: datetime, zone: ZoneInfo) -> float:
     return min(wall, now - since) / HOUR
 
 
-def observe(settings: Settings, *, first_look_at: datetime, now: datetime, url: str | None) -> Observation:
+def observe(
+    settings: Settings,
+    *,
+    first_look_at: datetime,
+    now: datetime,
+    url: str | None,
+    known: Mapping[str, datetime] | None = None,
+) -> Observation:
     """
     Look at BACKUP_DIR.
 
@@ -41,6 +50,7 @@ def observe(settings: Settings, *, first_look_at: datetime, now: datetime, url: 
         first_look_at: Counts as long as there is no success.
         now: Aware.
         url: The page of critical_backup in Airflow, if its address is known.
+        known: The snapshot times of the archives that earlier looks have seen, by name.
     """
     folder = settings.backup_dir
     try:
@@ -49,9 +59,17 @@ def observe(settings: Settings, *, first_look_at: datetime, now: datetime, url: 
         problem = Lasting(FOLDER, notices.unreadable(folder, error, url), "BACKUP_DIR can be read again")
         return Observation(lasting=(problem,), unknown=frozenset({STALE}), complete=False)
     archives = sorted((sidecar for _, sidecar in readable_archives(folder)), key=lambda sidecar: sidecar.snapshot_at)
+    present = {sidecar.archive: sidecar.snapshot_at for sidecar in archives}
+    known = {**(known or {}), **present}
+    gone = vanished_archives(
+        known, present, keep_days=settings.backup_retention_days, min_keep=settings.backup_retention_min_keep, now=now
+    )
+    lost = Once(tuple(f"{name} is gone" for name in gone), partial(notices.vanished, folder, len(present), url))
     return Observation(
         lasting=_stale(settings, archives, first_look_at=first_look_at, now=now, url=url),
-        once=(*_odd(settings, archives, now=now, url=url), _missed(settings, archives, now=now, url=url)),
+        once=(lost, *_odd(settings, archives, now=now, url=url), _missed(settings, archives, now=now, url=url)),
+        # What is gone is still missed at the next look: it is told once, and comes back with its volume.
+        archives={name: at for name, at in known.items() if name in present or name in gone},
     )
 
 

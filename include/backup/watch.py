@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -54,13 +54,15 @@ class Observation:
         lasting: What is wrong now.
         once: What to tell once.
         unknown: Keys of incidents that this look could not judge: they are neither new nor over.
-        complete: Whether `once` holds everything; if not, nothing that was told is forgotten.
+        complete: Whether `once` holds everything; if not, nothing that was told or seen is forgotten.
+        archives: The snapshot times of the archives that have to be there at the next look, by name.
     """
 
     lasting: tuple[Lasting, ...] = ()
     once: tuple[Once, ...] = ()
     unknown: frozenset[str] = field(default_factory=frozenset)
     complete: bool = True
+    archives: Mapping[str, datetime] = field(default_factory=dict)
 
 
 class Incident(Record):
@@ -78,6 +80,7 @@ class Memory(Record):
     first_look_at: AwareDatetime
     incidents: dict[str, Incident] = Field(default_factory=dict)
     told: tuple[str, ...] = ()
+    archives: dict[str, AwareDatetime] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,8 @@ def plan_alerts(seen: Observation, memory: Memory, *, now: datetime) -> tuple[li
             say(group.notice_for(new), told=(*memory.told, *new))
     if seen.complete:
         present = {key for group in seen.once for key in group.keys}
-        memory = memory.model_copy(update={"told": tuple(key for key in memory.told if key in present)})
+        told = tuple(key for key in memory.told if key in present)
+        memory = memory.model_copy(update={"told": told, "archives": dict(seen.archives)})
     return alerts, memory
 
 

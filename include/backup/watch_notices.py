@@ -15,6 +15,7 @@ from include.backup.status import LAST_SUCCESS_FILE
 from include.backup.templates import size_text, time_text
 
 MAX_REASON_CHARACTERS = 2000
+MAX_NAMES = 5
 LIMIT = "BACKUP_MAX_AGE_HOURS"
 
 
@@ -32,12 +33,14 @@ def stale(how: Staleness, newest: str, *, zone: ZoneInfo, url: str | None) -> No
     """Return the notice that no backup has succeeded for too long; `newest` names the newest archive."""
     title = f"No backup for {how.age_hours:.0f} hours"
     if how.success is None:
-        seen = f"{LAST_SUCCESS_FILE} names no success; the watch looked first at {time_text(how.first_look_at, zone)}"
+        seen = (
+            f"No success is known ({LAST_SUCCESS_FILE}); the watch looked first at {time_text(how.first_look_at, zone)}"
+        )
     elif how.age_hours < 0:
         title = "The last backup lies in the future"
         seen = f"{LAST_SUCCESS_FILE} names {time_text(how.success, zone)}: a clock, or that file, is wrong"
     else:
-        seen = f"the last backup that was verified and delivered is that of {time_text(how.success, zone)}"
+        seen = f"The last backup that was verified and delivered is that of {time_text(how.success, zone)}"
     return Notice(
         state="failed",
         title=title,
@@ -72,7 +75,7 @@ def odd_size(sidecar: Sidecar, reasons: Sequence[str], url: str | None, _: Seque
     return Notice(
         state="warning",
         title=f"Odd size: {sidecar.archive}",
-        text="; ".join(reasons),
+        text="\n".join(f"• {reason}" for reason in reasons),
         facts=(("Size", size_text(sidecar.archive_bytes)), ("Rows", f"{sidecar.rows:,}"), ("Run", sidecar.run.run_id)),
         next_steps=(
             "The archive is verified and kept: it holds what the database held. Look at the tables named above.",
@@ -90,14 +93,40 @@ def missed(
     named = [slots[key] for key in keys]
     nights = [f"{slot.astimezone(zone):%Y-%m-%d %H:%M}" for slot in named]
     several = len(nights) > 1
+    commands = backfill_commands(named, every, zone)
     return Notice(
         state="failed",
         title=f"{len(nights)} nights without an archive" if several else f"No archive for {nights[0]}",
         text=f"No archive in BACKUP_DIR stands for {', '.join(nights)} ({zone.key}).",
         facts=(("Nights", str(len(nights))),),
         next_steps=(
-            *backfill_commands(named, every, zone),
+            "If a run failed, or Airflow was down: mend the cause first.",
+            "Then paste this where Airflow runs" + (", one command after the other." if len(commands) > 1 else "."),
             "A backfill takes what the database holds now, with that night's cut-off; it cannot bring back the past.",
+        ),
+        url=url,
+        commands=commands,
+    )
+
+
+def vanished(folder: Path, left: int, url: str | None, keys: Sequence[str]) -> Notice:
+    """Return the notice of archives that are gone before their time; `keys` are their names, each with `is gone`."""
+    names = [key.partition(" ")[0] for key in keys]
+    what = names[0] if len(names) == 1 else f"{len(names)} archives"
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    others = "1 other is" if left == 1 else f"{left} others are" if left else "nothing else is"
+    return Notice(
+        state="failed",
+        title=f"{what} {'is' if len(names) == 1 else 'are'} gone before {'its' if len(names) == 1 else 'their'} time",
+        text=(
+            f"The last look saw {', '.join(names[:MAX_NAMES])}{more} in BACKUP_DIR={folder}; now they are not there, "
+            f"or not as their manifests say. It is too early for retention to have removed them; {others} there."
+        ),
+        facts=(("Gone", str(len(names))), ("Still there", str(left)), ("Oldest", names[0]), ("Newest", names[-1])),
+        next_steps=(
+            "Is the volume mounted, and the right one, on the worker that runs backup_watch?",
+            "Who removed or changed them? Look at who may write there. Mails and second copies may have them.",
+            "Copies go back with their manifests (critical_backup_….manifest.json). Then trigger critical_backup.",
         ),
         url=url,
     )

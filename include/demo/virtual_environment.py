@@ -59,7 +59,8 @@ def make_venv(uv_version: str) -> None:
         target = ("--target", UV_FOLDER, "--upgrade")
         run(VENV_PYTHON, "-m", "pip", "install", "-q", "--disable-pip-version-check", *target, f"uv=={uv_version}")
     where = ("--python", VENV_PYTHON)
-    run(UV, "pip", "sync", "-q", "--compile-bytecode", *where, "requirements.txt", environment=uv_environment())
+    options = ("--quiet", "--compile-bytecode", "--require-hashes")
+    run(UV, "pip", "sync", *options, *where, "requirements.txt", environment=uv_environment())
 
 
 def check_venv_is_installed() -> None:

@@ -33,13 +33,13 @@ NEXT_STEPS = {
         "Mend the cause, then trigger restore_backup again; or restore by hand, as BACKUP_INFO.txt says.",
     ),
     "backup_watch": (
-        "Backups go on, but nobody looks whether they are missing, odd or late while this lasts.",
         "Mend the cause. The watch looks again every hour and tells once when it works again, not each time it fails.",
+        "Until then backups go on, but nobody looks whether they are missing, odd or late.",
     ),
 }
 BACKUP_STEPS = (
-    "Earlier archives are untouched.",
     "Mend the cause, then clear the task with downstream in Airflow, or trigger the DAG.",
+    "Until then the earlier archives are there, untouched.",
 )
 
 
@@ -114,9 +114,9 @@ def _tell(
 
 def _ping_failure(dag_id: str) -> None:
     from include.backup.heartbeat import ping
-    from include.backup.settings import load_settings
+    from include.backup.settings import load_usable_settings
 
-    url = load_settings().backup_heartbeat_url
+    url = load_usable_settings().backup_heartbeat_url
     if url and dag_id == BACKUP_DAG:
         ping(url.get_secret_value(), "fail")
 

@@ -16,12 +16,15 @@ from include.backup.slack import post_to_slack
 from include.backup.templates import time_text
 from include.backup.unsent import CHANNELS, Channel, Unsent, keep_while_sending, settle
 from include.operators.error_log import record_error
+from include.operators.links import status_page_url
 from include.operators.mail import mail_notice
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 log = logging.getLogger(__name__)
+
+Way = Callable[[Settings, Notice], object]
 
 
 class Outcome(NamedTuple):
@@ -39,25 +42,36 @@ class Outcome(NamedTuple):
 
 def _post(settings: Settings, notice: Notice) -> None:
     if settings.backup_slack_webhook_url:
-        post_to_slack(notice, settings.backup_slack_webhook_url.get_secret_value())
-
-
-WAYS: dict[Channel, Callable[[Settings, Notice], object]] = {"slack": _post, "mail": mail_notice}
+        webhook_url = settings.backup_slack_webhook_url.get_secret_value()
+        post_to_slack(notice, webhook_url, page_url=status_page_url(settings))
 
 
 def announce(
-    settings: Settings, notice: Notice, *, channels: Collection[Channel], context: Context | None = None
+    settings: Settings,
+    notice: Notice,
+    *,
+    channels: Collection[Channel],
+    context: Context | None = None,
+    mail: Way = mail_notice,
 ) -> dict[Channel, Exception]:
     """
     Send a notice by these ways; one that fails does not stop the others, and its error goes to BACKUP_LOG_FILE.
 
+    Args:
+        settings: To whom, and where.
+        notice: What is said.
+        channels: The ways.
+        context: Of the task that tells it, if one does.
+        mail: How it is mailed, if not to every administrator over a connection of its own.
+
     Returns:
         The ways that have not taken it, each with its error. One that is not configured has nothing to take.
     """
+    ways: dict[Channel, Way] = {"slack": _post, "mail": mail}
     errors: dict[Channel, Exception] = {}
     for channel in channels:
         try:
-            WAYS[channel](settings, notice)
+            ways[channel](settings, notice)
         except Exception as error:
             log.exception("'%s' could not be sent by %s", notice.title, channel)
             record_error(f"the alert could not be sent by {channel}: {error}", context=context, error=error)
@@ -65,8 +79,12 @@ def announce(
     return errors
 
 
-def tell(settings: Settings, notice: Notice, *, context: Context | None = None) -> Outcome:
-    """Announce a notice, and leave to the watch what could not go, also if this process is killed meanwhile."""
+def tell(settings: Settings, notice: Notice, *, context: Context | None = None, mail: Way = mail_notice) -> Outcome:
+    """
+    Announce a notice, and leave to the watch what could not go, also if this process is killed meanwhile.
+
+    The watch then mails it to every administrator. Takes what `announce` takes.
+    """
     channels: tuple[Channel, ...] = CHANNELS if settings.backup_slack_webhook_url else ("mail",)
     unsent = Unsent(notice, utc_now(), channels)
     try:
@@ -74,7 +92,7 @@ def tell(settings: Settings, notice: Notice, *, context: Context | None = None) 
     except OSError as error:
         log.warning("'%s' is sent now or never, it cannot be kept: %s", notice.title, error)
         path = None
-    errors = announce(settings, notice, channels=channels, context=context)
+    errors = announce(settings, notice, channels=channels, context=context, mail=mail)
     try:
         if path:
             settle(path, replace(unsent, channels=tuple(errors)))

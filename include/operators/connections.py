@@ -17,7 +17,7 @@ from include.backup.database import Database
 from include.backup.errors import PrerequisiteError
 from include.backup.mail import explain
 from include.backup.masking import remember_connection
-from include.backup.settings import load_settings
+from include.backup.settings import load_usable_settings
 from include.operators.connection_variables import (
     DATABASE_CONNECTION,
     DRILL_CONNECTION,
@@ -103,7 +103,7 @@ def require_mail_connection() -> None:
             "line break would begin another header; expected for example 'backup@example.com'"
         )
     is_protected = (hook.smtp_starttls or hook.use_ssl) and hook.ssl_context != "none"
-    if not is_protected and not _is_loopback(connection.host) and not load_settings().smtp_allow_plaintext:
+    if not is_protected and not _is_loopback(connection.host) and not load_usable_settings().smtp_allow_plaintext:
         raise PrerequisiteError(
             f"the Airflow connection {SMTP_CONNECTION} would send the login and the archive to {connection.host} "
             "without verified TLS; expected STARTTLS or SMTPS: take disable_tls or disable_ssl, and ssl_context, out "

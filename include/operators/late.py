@@ -58,8 +58,8 @@ def _was_told(run: dict[str, Any]) -> bool:
 
 def _clock(moment: datetime | str) -> str:
     """Return a time as people read it, in BACKUP_TIMEZONE."""
-    from include.backup.settings import load_settings
+    from include.backup.settings import load_usable_settings
     from include.backup.templates import time_text
 
     aware = moment if isinstance(moment, datetime) else datetime.fromisoformat(moment.replace("Z", "+00:00"))
-    return time_text(aware, ZoneInfo(load_settings().backup_timezone))
+    return time_text(aware, ZoneInfo(load_usable_settings().backup_timezone))

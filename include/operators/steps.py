@@ -44,7 +44,9 @@ from include.backup.verify_published import verify_published
 from include.operators import copy_steps
 from include.operators.announce import tell_it_is_over
 from include.operators.connections import require_mail_connection, source_database
-from include.operators.mail import deliver_archive, mail_server_limit
+from include.operators.delivery import deliver_archive
+from include.operators.links import status_page_url
+from include.operators.mail import mail_server_limit
 from include.operators.task import BackupTask
 
 log = logging.getLogger(__name__)
@@ -259,6 +261,7 @@ def _email(kind: Literal["attachment", "link"], task: BackupTask) -> dict[str, s
         warnings=odd.lines,
         link_base_url=settings.backup_link_base_url,
         run_url=task.run_url,
+        page_url=status_page_url(settings),
         zone=zone,
         history=history.read_history(sidecar, task.backup_dir, zone, told=odd.tables),
         copy=read_copy(archive),

@@ -10,7 +10,6 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from airflow.sdk import conf
 from airflow.sdk.exceptions import AirflowRuntimeError
 
 from include.backup.incident import BACKUP_DAG, WATCH_DAG
@@ -22,6 +21,7 @@ from include.backup.watch import Lasting, plan_alerts, read_memory
 from include.backup.watch_notices import dag_cannot_run
 from include.operators.announce import announce, tell, tell_it_is_over
 from include.operators.dag_import import import_error
+from include.operators.links import dag_url
 from include.operators.task import BackupTask
 
 if TYPE_CHECKING:
@@ -53,15 +53,15 @@ def watch_backups(task: BackupTask) -> int:
     errors = _send_kept_alerts(settings, now=now)
     store = task.context["asset_state_store"]
     memory = read_memory(store.get(MEMORY_KEY), now=now)
-    url = dag_url()
-    seen = observe(settings, first_look_at=memory.first_look_at, now=now, url=url)
+    url = dag_url(BACKUP_DAG)
+    seen = observe(settings, first_look_at=memory.first_look_at, now=now, url=url, known=memory.archives)
     problem = _dag_problem(task, settings, now=now, url=url)
     if problem:  # it hides whether those looked for after it are over
         hidden = DAG_PROBLEMS[DAG_PROBLEMS.index(problem.key) :]
         seen = dataclasses.replace(seen, lasting=(problem, *seen.lasting), unknown=seen.unknown.union(hidden))
     alerts, memory = plan_alerts(seen, memory, now=now)
     for alert in alerts:
-        log.warning("%s: %s", alert.notice.title, alert.notice.text)
+        log.warning("%s: %s", alert.notice.title, "; ".join(alert.notice.text.splitlines()))
         outcome = tell(settings, alert.notice)
         errors |= outcome.errors
         if outcome.is_lost:
@@ -93,12 +93,6 @@ def _send_kept_alerts(settings: Settings, *, now: datetime) -> dict[Channel, Exc
         if not lacking:
             log.warning("sent late: %s", unsent.notice.title)
     return errors
-
-
-def dag_url() -> str | None:
-    """Return the page of critical_backup in Airflow, if Airflow's address is configured."""
-    base = conf.get("api", "base_url", fallback="")
-    return f"{base.rstrip('/')}/dags/{BACKUP_DAG}" if base else None
 
 
 def _dag_problem(task: BackupTask, settings: Settings, *, now: datetime, url: str | None) -> Lasting | None:

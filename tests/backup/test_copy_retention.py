@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from include.backup.archive_name import archive_name, sidecar_path
+from include.backup.archive_name import archive_name, decrypt_path, sidecar_path
 from include.backup.copy_folder import FolderPlace
 from include.backup.copy_retention import expire_copies
 from include.backup.errors import BackupError, TemporaryError
@@ -44,6 +44,17 @@ def test_old_copies_go_with_their_manifests_and_young_ones_stay(tmp_path: Path) 
     assert [sidecar.archive for sidecar in plan.expire] == [archives[-1].name]
     assert refused == ()
     kept = {companion.name for path in archives[:-1] for companion in (path, sidecar_path(path))}
+    assert {path.name for path in tmp_path.iterdir()} == kept
+
+
+def test_old_encrypted_copies_go_with_all_that_belongs_to_them(tmp_path: Path) -> None:
+    """Encryption was switched on in between: both kinds are counted together, and no decrypt text is left alone."""
+    ages = [NOW - timedelta(days=day, minutes=10) for day in range(0, 240, 40)]
+    archives = [make_archive(tmp_path, taken=at, size=10, encrypted=nth % 2 == 0)[0] for nth, at in enumerate(ages)]
+    plan, refused = expire_copies(FolderPlace(tmp_path), POLICY, now=NOW, proven=())
+    assert ([sidecar.archive for sidecar in plan.expire], refused) == ([path.name for path in archives[3:]], ())
+    kept = {path.name for archive in archives[:3] for path in (archive, sidecar_path(archive))}
+    kept |= {decrypt_path(archive).name for archive in (archives[0], archives[2])}
     assert {path.name for path in tmp_path.iterdir()} == kept
 
 

@@ -161,6 +161,16 @@ def test_message_no_link_address_names_the_path(letter: MakeLetter) -> None:
         assert "BACKUP_LINK_BASE_URL" in text
 
 
+def test_message_links_to_the_status_page(letter: MakeLetter) -> None:
+    """Both texts have its address, beside the run's; where no link is made, they say that the archive is there."""
+    page = "https://airflow.example.com/backup/"
+    for text in texts(build(letter(page_url=page, choice=Choice("link", "large")))):
+        assert text.count(page) == (2 if "<html" in text else 1)
+        assert "the status page" in text
+    for text in texts(build(letter())):
+        assert "the status page" not in text
+
+
 def test_message_headers_name_sender_and_every_administrator(letter: MakeLetter) -> None:
     """From, To, Date and Message-ID are there; no auto-responder answers it."""
     message = build(letter())

@@ -6,7 +6,7 @@ import hashlib
 import resource
 import shutil
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from include.backup.archive_name import copy_path, sidecar_path
+from include.backup.archive_name import copy_path, decrypt_path, sidecar_path
 from include.backup.copy_folder import FolderPlace
 from include.backup.copy_place import place_errors
 from include.backup.copy_record import read_copy, write_copy
@@ -90,6 +90,19 @@ def test_copy_writes_the_manifest_last_and_nothing_twice(tmp_path: Path) -> None
     assert (again.url, again.sha256) == (first.url, first.sha256)
 
 
+def test_copy_of_an_encrypted_archive_brings_along_how_it_is_decrypted(tmp_path: Path) -> None:
+    """Whoever has lost the host finds the command beside the copy; the manifest is last here, too."""
+    (tmp_path / "second").mkdir()
+    place = WatchedFolder(tmp_path / "second")
+    archive, sidecar = make_archive(tmp_path / "backups", encrypted=True)
+    record = copy_archive(archive, sidecar, place)
+    assert archive.name.endswith(".tar.gz.age")
+    expected = [archive, decrypt_path(archive), sidecar_path(archive)]
+    assert place.written == [path.name for path in expected]
+    assert [content_of(place, path.name) for path in expected] == [path.read_bytes() for path in expected]
+    assert (record.url, record.sha256) == (f"{place.url}/{archive.name}", sidecar.archive_sha256)
+
+
 def test_copy_that_was_interrupted_before_its_manifest_is_completed(tmp_path: Path, place: FolderPlace) -> None:
     """The next try writes what is missing, and replaces what a killed one left half done."""
     archive, sidecar = make_archive(tmp_path / "backups")
@@ -100,11 +113,13 @@ def test_copy_that_was_interrupted_before_its_manifest_is_completed(tmp_path: Pa
     assert content_of(place, sidecar_path(archive).name) == sidecar_path(archive).read_bytes()
 
 
-@pytest.mark.parametrize("which", ["archive", "manifest"])
-def test_other_content_under_that_name_is_an_error_and_stays(tmp_path: Path, place: FolderPlace, which: str) -> None:
+@pytest.mark.parametrize("which", [Path, decrypt_path, sidecar_path], ids=["archive", "decrypt text", "manifest"])
+def test_other_content_under_that_name_is_an_error_and_stays(
+    tmp_path: Path, place: FolderPlace, which: Callable[[Path], Path]
+) -> None:
     """It may be all that is left of another system's backups."""
-    archive, sidecar = make_archive(tmp_path / "backups")
-    other = place.folder / (archive if which == "archive" else sidecar_path(archive)).name
+    archive, sidecar = make_archive(tmp_path / "backups", encrypted=True)
+    other = place.folder / which(archive).name
     other.write_bytes(b"of another system")
     with pytest.raises(BackupError, match="is there with other content, and nothing is overwritten") as caught:
         copy_archive(archive, sidecar, place)

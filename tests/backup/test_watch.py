@@ -81,7 +81,7 @@ def test_without_a_success_the_first_look_counts(settings: Settings) -> None:
     assert titles(look(settings, first_look_at=NOW - 25 * HOUR)) == []
     (finding,) = look(settings, first_look_at=NOW - 26 * HOUR).lasting
     assert finding.notice.title == "No backup for 26 hours"
-    assert "names no success" in finding.notice.text
+    assert "No success is known" in finding.notice.text
 
 
 def test_success_in_the_future_is_told(settings: Settings) -> None:
@@ -161,7 +161,7 @@ def test_missed_nights_are_told_once_together(settings: Settings, put: Any) -> N
     (notice,) = [alert.notice for alert in alerts]
     assert notice.title == "2 nights without an archive"
     assert "2026-11-16 02:00, 2026-11-17 02:00 (UTC)" in notice.text
-    assert "--from-date 2026-11-16T02:00:00+00:00 --to-date 2026-11-17T02:00:00+00:00" in notice.next_steps[0]
+    assert "--from-date 2026-11-16T02:00:00+00:00 --to-date 2026-11-17T02:00:00+00:00" in notice.commands[0]
     later = NOW + 2 * DAY
     put(later.replace(hour=2))
     alerts, memory = plan_alerts(look(settings, later), memory, now=later)

@@ -23,6 +23,7 @@ from tests.fix_airflow import LocalAirflow, Site
 from tests.operators.test_task import make_context
 
 MINUTES = count()
+PAGE = "All backups: http://airflow.example.com:8080/backup/"
 SLOT = datetime(2026, 11, 20, 2, 0, tzinfo=timezone.utc)
 
 
@@ -100,7 +101,7 @@ def test_late_run_is_mailed(airflow: LocalAirflow, site: Site, slot: datetime) -
     assert mail["X-Envelope-To"] == "admin1@example.com, admin2@example.com"
     body = mail.get_body(("plain",))
     assert body is not None
-    for part in (run_id, "running", "WHAT TO DO", "http://airflow.example.com:8080/dags/critical_backup/runs/"):
+    for part in (run_id, "running", "WHAT TO DO", "http://airflow.example.com:8080/dags/critical_backup/runs/", PAGE):
         assert part in body.get_content()
 
 

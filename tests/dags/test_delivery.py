@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from email import message_from_bytes, policy
 from typing import TYPE_CHECKING, cast
 
@@ -9,9 +10,13 @@ from airflow.models.taskinstance import TaskInstance
 from airflow.utils.session import create_session
 
 from include.backup.delivery_record import read_delivery, write_delivery
+from include.backup.unsent import read_unsent
 
 if TYPE_CHECKING:
+    import pytest
+
     from tests.fix_airflow import LocalAirflow, Site
+    from tests.fix_slack import Hooks
 
 ADMIN_1, ADMIN_2 = "admin1@example.com", "admin2@example.com"
 
@@ -50,6 +55,22 @@ def test_alert_of_a_refusal_is_sent_once_also_where_the_task_is_killed_around_it
     write_delivery(archive, read_delivery(archive).model_copy(update={"alerted": {}}))
     retry(airflow, run_id)
     assert mails(site) == [*expected, expected[1]]
+
+
+def test_refusal_is_told_to_slack_too_and_kept_where_a_way_fails(
+    airflow: LocalAirflow, site: Site, hooks: Hooks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Like every alert: what Slack has not taken waits for the watch, the mail to the others does not."""
+    cast("dict[str, str]", site.mailbox.refusals)[ADMIN_2] = "550 no such user"
+    monkeypatch.setenv("BACKUP_SLACK_WEBHOOK_URL", hooks.url("500"))
+    assert airflow.run(airflow.trigger()).state == "success"
+    ((_, unsent),) = read_unsent(site.backup_dir, now=datetime.now(timezone.utc))
+    refused = f"The backup mail did not reach {ADMIN_2}"
+    assert (unsent.notice.title, unsent.channels) == (refused, ("slack",))
+    assert mails(site) == [(ADMIN_1, "Backup OK"), (ADMIN_1, refused)]
+    monkeypatch.setenv("BACKUP_SLACK_WEBHOOK_URL", hooks.url("200"))
+    assert airflow.run(airflow.trigger()).state == "success"
+    assert [text.split("*")[1] for text in hooks.texts] == [refused]
 
 
 def retry(airflow: LocalAirflow, run_id: str) -> None:

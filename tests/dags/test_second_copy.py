@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from email import message_from_bytes, policy
 from pathlib import Path
 
+import pyrage
 import pytest
 
-from include.backup.archive_name import sidecar_path
+from include.backup.archive_name import decrypt_command, decrypt_path, sidecar_path
 from include.backup.copy_record import read_copy
-from include.backup.manifest import read_sidecar
+from include.backup.manifest import Sidecar, read_sidecar
 from include.backup.status import LAST_SUCCESS_FILE
 from include.demo.ports import free_port
 from tests.dags.test_bad_input import nothing_leaks  # noqa: F401 - a fixture
+from tests.fix_age import make_key_pair
 from tests.fix_airflow import COPY_TASK, TASKS, LocalAirflow, Site
 from tests.fix_copies import make_archive
 from tests.fix_object_store import PUT_AND_GET, PUT_GET_AND_DELETE, Login, ObjectStore
@@ -81,6 +84,33 @@ def test_run_copies_archive_and_manifest_and_the_mail_says_where(
     assert f"A second copy, read back and compared, is at {record.url}" in text_of(mail)
     airflow.clear(result.run_id, COPY_TASK)
     assert airflow.run(result.run_id).state == "success", "what is there already is compared, not written again"
+
+
+def test_encrypted_archive_is_copied_as_it_lies_there_and_opens_with_the_key(
+    airflow: LocalAirflow,
+    site: Site,
+    object_store: ObjectStore,
+    copy_to: CopyTo,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Archive, text and manifest are in the bucket; from these alone the archive that was verified comes out again."""
+    pair = make_key_pair(tmp_path, "keys.txt")
+    monkeypatch.setenv("BACKUP_AGE_RECIPIENTS", pair.public)
+    bucket = copy_to(locked=True)
+    assert airflow.run(airflow.trigger()).state == "success"
+    (archive,) = site.backup_dir.glob("*.tar.gz.age")
+    content = object_store.content(bucket)
+    content.pop("critical/.critical_backup_probe")
+    beside = (archive, decrypt_path(archive), sidecar_path(archive))
+    assert content == {f"critical/{path.name}": path.read_bytes() for path in beside}
+    manifest = Sidecar.model_validate_json(content[f"critical/{sidecar_path(archive).name}"])
+    assert manifest.encryption is not None
+    plain = pyrage.decrypt(content[f"critical/{archive.name}"], [pyrage.x25519.Identity.from_str(pair.private)])
+    assert hashlib.sha256(plain).hexdigest() == manifest.encryption.plain_sha256
+    assert decrypt_command(archive.name).encode() in content[f"critical/{decrypt_path(archive).name}"]
+    (mail,) = site.backup_mails
+    assert f"is at s3://{bucket}/critical/{archive.name}" in " ".join(text_of(mail).split())
 
 
 def test_task_stands_beside_the_mail_and_before_the_status(airflow: LocalAirflow, copy_to: CopyTo) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import email
 import email.policy
 import json
 import os
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,10 +18,15 @@ from typing import Any, cast
 
 import pytest
 from airflow.sdk._shared.secrets_masker import redact
+from psycopg.conninfo import conninfo_to_dict
 
+from include.backup.link import KEY_BYTES, KEY_FILE
+from include.demo.embedded_postgres import EmbeddedPostgres
 from include.demo.ports import free_port
 from include.operators.connection_variables import DATABASE_VARIABLE, connection_variables
-from tests.fix_airflow import HOME, LocalAirflow, Site
+from tests.fix_age import make_key_pair
+from tests.fix_airflow import COPY_TASK, HOME, LocalAirflow, Site
+from tests.fix_object_store import PUT_AND_GET, Login, ObjectStore
 
 PLANTED = {
     name: f"planted-{name}-Zq7"
@@ -33,8 +41,10 @@ PLANTED = {
         "slack",
         "metrics-token",
         "age",
+        "copy",
     )
 }
+LINK_KEY = b"planted-link-key-Zq7".ljust(KEY_BYTES, b"-")
 PROCESSES = Path("/proc")
 
 
@@ -48,6 +58,28 @@ class Search:
     run_ids: list[str] = field(default_factory=list)
     more: dict[str, str] = field(default_factory=dict)
     command_lines: set[bytes] = field(default_factory=set)
+    environments: set[bytes] = field(default_factory=set)
+    allowed_in_environments: set[str] = field(default_factory=set)
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        """What was planted, and the passwords that work."""
+        settings = self.site.settings
+        return PLANTED | {
+            "link key": LINK_KEY.decode(),
+            "the database's": settings["POSTGRES_PASSWORD"],
+            "the mail server's": settings["SMTP_PASS"],
+        }
+
+    @property
+    def leaks(self) -> list[tuple[str, str]]:
+        """Which secret stands where, in all that was written while this was open."""
+        found = [(place, name) for place, text in self.texts().items() for name, s in self.secrets.items() if s in text]
+        for name, secret in self.secrets.items():
+            if name not in self.allowed_in_environments:
+                programs = (text for text in self.environments if secret.encode() in text)
+                found += [(f"environment of {text.partition(b'|')[0]!r}", name) for text in programs]
+        return found
 
     def texts(self) -> dict[str, str]:
         """Return what is to be searched."""
@@ -55,7 +87,7 @@ class Search:
         for run_id in self.run_ids:
             found |= self.airflow.stored_texts(run_id)
         for folder in (self.site.backup_dir, HOME / "logs", self.log_file.parent):
-            files = (path for path in folder.rglob("*") if path.is_file())
+            files = (path for path in folder.rglob("*") if path.is_file() and path.name != KEY_FILE)
             found |= {str(path): path.read_bytes().decode(errors="replace") for path in files}
         for mail in self.site.mailbox.messages():
             found |= {f"mail {mail.name} {number}": text for number, text in enumerate(texts_of_mail(mail))}
@@ -70,25 +102,49 @@ def texts_of_mail(path: Path) -> list[str]:
 
 
 @contextmanager
-def watched_processes(found: set[bytes]) -> Iterator[None]:
-    """Collect every command line of the machine, again and again."""
+def watched_processes(found: Search) -> Iterator[None]:
+    """Collect every command line of the machine and the environment of every child, again and again."""
     ended = threading.Event()
+    own = (PROCESSES / "self" / "environ").read_bytes()
 
     def look() -> None:
         while not ended.wait(0.005):
-            for process in PROCESSES.glob("[0-9]*/cmdline"):
-                try:
-                    found.add(process.read_bytes())
-                except OSError:
-                    continue  # it has ended
+            for process in PROCESSES.iterdir():
+                arguments = content(process / "cmdline")
+                if not arguments.startswith(b"postgres: "):  # a server's own words about its session
+                    found.command_lines.add(arguments)
+            for child in descendants(os.getpid()):
+                environment = content(PROCESSES / child / "environ")
+                if environment and environment != own:  # a child has it until its own program begins
+                    program = content(PROCESSES / child / "comm").strip()
+                    found.environments.add(program + b"|" + environment)
 
     thread = threading.Thread(target=look)
     thread.start()
     try:
         yield
+        assert thread.is_alive()  # nothing was overlooked
     finally:
         ended.set()
         thread.join()
+
+
+def content(path: Path) -> bytes:
+    """Return what the kernel says of a process; nothing if it has ended."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def descendants(pid: int) -> Iterator[str]:
+    """Yield the ids of a process's children, and of theirs."""
+    threads = PROCESSES / str(pid) / "task"
+    with contextlib.suppress(OSError):  # it has ended
+        for thread in threads.iterdir():
+            for child in content(thread / "children").decode().split():
+                yield child
+                yield from descendants(int(child))
 
 
 @pytest.fixture
@@ -114,17 +170,18 @@ def search(
     for name, value in planted.items():
         monkeypatch.setenv(name, value)
     use_settings(site, monkeypatch)
-    result = Search(site, airflow, log_file)
-    with watched_processes(result.command_lines):
+    (site.backup_dir / KEY_FILE).write_bytes(LINK_KEY)
+    # psql and pg_dump log in with this one, and have no safer way to be told.
+    result = Search(site, airflow, log_file, allowed_in_environments={"the database's"})
+    with watched_processes(result):
         yield result
     output, errors = capfd.readouterr()
     assert all(run_id in output for run_id in result.run_ids)  # the tasks' logs are really among what is searched
     # Airflow masks when it writes a log, which pytest's own copy of the records has not been through.
     log = redact("\n".join(record.getMessage() for record in caplog.get_records("call")))
     assert "the heartbeat start was not taken" in log or not result.run_ids or "import errors" in result.more
-    texts = result.texts() | {"output": output, "errors": errors, "log": str(log)}
-    leaks = [(place, name) for place, text in texts.items() for name, secret in PLANTED.items() if secret in text]
-    assert leaks == []
+    result.more |= {"output": output, "errors": errors, "log": str(log)}
+    assert result.leaks == []
 
 
 def use_settings(site: Site, monkeypatch: pytest.MonkeyPatch, *, extra: Any = None, **changes: str) -> None:
@@ -195,9 +252,72 @@ def test_refused_mail_login_shows_no_secret_anywhere(search: Search, monkeypatch
 
 def test_good_run_shows_no_secret_anywhere(search: Search) -> None:
     """Manifest, mail, XComs and the programs that were started; the heartbeat that nobody took is a warning."""
-    assert run(search).state == "success"
+    result = run(search)
+    assert result.state == "success"
     assert any(b"pg_dump" in line for line in search.command_lines)
     assert not search.log_file.exists()
+    assert any(place.startswith("template ") for place in search.texts())
+    assert variables_of(search, "pg_dump") >= {"PATH", "LC_ALL", "PGPASSWORD"}
+    assert only_what_they_need(variables_of(search, "psql", "pg_dump"))
+
+
+def variables_of(search: Search, *programs: str) -> set[str]:
+    """Return the names of all variables that these programs were given."""
+    entries = (entry.partition(b"|") for entry in search.environments)
+    environments = (environment for program, _, environment in entries if program.decode() in programs)
+    return {name.partition(b"=")[0].decode() for text in environments for name in text.split(b"\0") if name}
+
+
+def only_what_they_need(variables: set[str]) -> bool:
+    """Whether these are variables of libpq, of the program's place and language, of the shell's own, and no others."""
+    few = {"PATH", "LC_ALL", "PWD", "OLDPWD"}
+    return bool(variables) and {name for name in variables if not name.startswith("PG")} <= few
+
+
+def test_encrypted_run_with_link_copy_and_drill_shows_no_secret_anywhere(
+    search: Search, object_store: ObjectStore, postgres_18: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The private key, the link's key and the object store's secret stay where they are; a drill uses the first."""
+    pair = make_key_pair(search.log_file.parent.parent, "keys.txt")
+    login = object_store.login(*PUT_AND_GET)
+    monkeypatch.setitem(PLANTED, "age", pair.private)
+    monkeypatch.setitem(PLANTED, "copy", login.secret)
+    changes = {
+        "BACKUP_AGE_RECIPIENTS": pair.public,
+        "BACKUP_AGE_IDENTITY_FILE": str(pair.file),
+        "BACKUP_ATTACHMENT_MAX_MB": "0",
+        "BACKUP_LINK_BASE_URL": "https://airflow.example.com",
+        "BACKUP_COPY_URL": f"s3://offsite@{object_store.bucket()}/critical",
+    }
+    drill_role = conninfo_to_dict(postgres_18.conninfo())
+    address = f"localhost:{drill_role['port']}"
+    use_settings(search.site, monkeypatch, **changes)
+    monkeypatch.setenv("AIRFLOW_CONN_OFFSITE", object_store.connection(login))
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_BACKUP_DRILL", f"postgres://{drill_role['user']}:{drill_role['password']}@{address}"
+    )
+    search.airflow.load_dag()
+    assert run(search).state == "success"
+    (mail,) = search.site.backup_mails
+    assert "signature=" in mail.read_text()
+    drill = dataclasses.replace(search.airflow, dag_id="restore_drill")
+    run_id = drill.trigger()
+    search.run_ids.append(run_id)
+    assert drill.run(run_id).states["drill_archive"] == "success"
+    assert variables_of(search, "sh") >= {"PGPASSWORD"}
+    assert only_what_they_need(variables_of(search, "sh", "psql"))
+
+
+def test_refused_copy_shows_no_secret_anywhere(
+    search: Search, object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library's own words of the refusal stand in mail, log and log file, without the login."""
+    key = object_store.login(*PUT_AND_GET).key
+    use_settings(search.site, monkeypatch, BACKUP_COPY_URL=f"s3://offsite@{object_store.bucket()}/critical")
+    monkeypatch.setenv("AIRFLOW_CONN_OFFSITE", object_store.connection(Login(key, PLANTED["copy"])))
+    search.airflow.load_dag()
+    assert run(search).states[COPY_TASK] == "failed"
+    assert "check the rights there" in search.log_file.read_text()
 
 
 def test_server_that_echoes_a_password_shows_no_secret_anywhere(
@@ -236,10 +356,16 @@ def test_wrong_secret_in_the_settings_shows_no_secret_anywhere(
 
 
 def test_search_finds_what_is_there(search: Search) -> None:
-    """The search itself can fail: what is planted in a file, a mail or an environment is seen by it."""
+    """The search itself can fail: what is planted in a file, a mail, an argument or an environment is seen by it."""
     assert PLANTED["worker"] == os.environ["PGPASSWORD"]
+    for secret in (PLANTED["worker"], search.secrets["the mail server's"], LINK_KEY.decode()):
+        subprocess.run(["sleep", "0.3"], env={"A": "x", "B": secret}, check=True)
+    assert {name for _, name in search.leaks} == {"worker", "the mail server's", "link key"}
+    search.environments.clear()
+    subprocess.run(["sh", "-c", "sleep 0.3; :", "planted argument"], env={}, check=True)
     (search.site.backup_dir / "x.manifest.json").write_text("planted")
     mail = search.site.mailbox.folder / "x.eml"
     mail.write_text("Subject: planted\nContent-Transfer-Encoding: base64\nContent-Type: text/plain\n\ncGxhbnRlZA==\n")
     places = [place for place, text in search.texts().items() if "planted" in text]
-    assert {Path(place).name for place in places} >= {"x.manifest.json", "mail x.eml 0", "mail x.eml 1"}
+    found = {Path(place).name for place in places}
+    assert found >= {"x.manifest.json", "mail x.eml 0", "mail x.eml 1", "command lines"}
