@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import multiprocessing
 import os
+import re
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -18,11 +19,12 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from include.backup.age_keys import read_identities
 from include.backup.archive_name import ARCHIVE_NAME
 from include.backup.database import APPLICATION_NAME
 from include.backup.manifest import read_sidecar
 from include.backup.status import LAST_SUCCESS_FILE, read_last_success
-from include.backup.verify import verify_archive
+from include.backup.verify_published import verify_published
 from include.demo.embedded_postgres import EmbeddedPostgres
 from include.operators.connection_variables import connection_variables
 from tests.one_backup import STEPS, Ended, Order, run
@@ -46,6 +48,7 @@ exclude: [sessions]
 configuration: [app.conf]
 """
 
+_OURS = re.compile(rf"{ARCHIVE_NAME.pattern}|critical_backup_[0-9_]+\.(manifest\.json|copy\.json|decrypt\.txt)")
 _forks = multiprocessing.get_context("forkserver")
 
 
@@ -115,6 +118,7 @@ class FaultSite:
         server: Its own, so that it may be stopped.
         database: Its name: what marks the product's processes and sessions.
         environment: Of the runs.
+        key: The private key, where the site encrypts; the runs do not have it.
     """
 
     server: EmbeddedPostgres
@@ -122,6 +126,7 @@ class FaultSite:
     folder: Path
     environment: dict[str, str]
     runs: int = 0
+    key: Path | None = None
 
     @property
     def backup_dir(self) -> Path:
@@ -213,10 +218,8 @@ class FaultSite:
         assert changed == moved, "earlier files have changed"
         for name in new & self.published:
             path = self.backup_dir / name
-            sidecar = read_sidecar(path)
-            verified = verify_archive(path, sidecar.without_archive_facts())
-            assert verified.archive_sha256 == sidecar.archive_sha256, name
-        foreign = {n for n in new if not ARCHIVE_NAME.fullmatch(n.replace(".manifest.json", ".tar.gz")) and n[0] != "."}
+            assert verify_published(path, read_sidecar(path), read_identities(self.key)) is not None
+        foreign = {name for name in new if not _OURS.fullmatch(name) and name[0] != "."}
         assert foreign == set()
         recorded = read_last_success(self.backup_dir)
         if recorded and (moved or LAST_SUCCESS_FILE in new):
@@ -325,7 +328,7 @@ def make_fault_site(
             statement = "CREATE ROLE {} LOGIN PASSWORD {} IN ROLE pg_read_all_data"
             session.execute(sql.SQL(statement).format(sql.Identifier(role), sql.Literal(password)))
         for name_of_folder in ("backups", "config", "tmp"):
-            (tmp_path / name_of_folder).mkdir()
+            (tmp_path / name_of_folder).mkdir(mode=0o700)
         (tmp_path / "config" / "app.conf").write_text("listen = 80\n" * 1000)
         (tmp_path / "scope.yaml").write_text(SCOPE)
         variables = {

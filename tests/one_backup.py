@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -16,6 +17,8 @@ from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+
+from include.backup.run import Kind
 
 STEPS = (
     "create_workspace",
@@ -44,6 +47,9 @@ class Order:
         steps: In this order, until the first that fails.
         lock_wait_milliseconds: How long an export waits for a lock, instead of a minute.
         wall_clock: If not None, the steps believe that it is this moment; it goes on from there.
+        server_clock_too: Whether the server's clock says the same: whoever compares the two sees both as they are.
+        kind: What has started the run.
+        slot: Of a run that has one, aware.
         output: Where its log goes.
         no_temporary_folder: Whether Python finds no folder for temporary files, as where none can be written to.
     """
@@ -54,6 +60,9 @@ class Order:
     steps: tuple[str, ...] = STEPS
     lock_wait_milliseconds: int = 1500
     wall_clock: datetime | None = None
+    server_clock_too: bool = False
+    kind: Kind = "manual"
+    slot: datetime | None = None
     no_temporary_folder: bool = False
 
 
@@ -98,7 +107,7 @@ def run(order: Order, line: Connection) -> None:
     if order.no_temporary_folder:
         tempfile._candidate_tempdir_list = lambda: [os.environ["TMPDIR"]]  # type: ignore[attr-defined]
     _wait_less(order)
-    with _clock(order.wall_clock):
+    with _clock(order.wall_clock, but_not="include.backup.prerequisites" if order.server_clock_too else ""):
         ended = _run_steps(order, line.send)
     line.send(asdict(ended))
     line.close()
@@ -109,10 +118,11 @@ def _run_steps(order: Order, say: Callable[[str], None]) -> Ended:
     from airflow.sdk.api.datamodels._generated import DagRunType
 
     from include.operators.task import BackupTask, errors_for_airflow
-    from tests.operators.test_task import make_context
+    from tests.operators.test_task import STARTED, make_context
 
     steps = import_module("include.operators.steps")
-    context: Any = make_context(DagRunType.MANUAL, logical_date=None, deliver_mail=False)
+    kind, began = DagRunType(order.kind), order.slot or STARTED
+    context: Any = make_context(kind, logical_date=order.slot, run_after=began, deliver_mail=False)
     context["dag_run"].run_id = order.run_id
     context["ti"] = ti = TaskInstance(run_id=order.run_id)
     for step in order.steps:
@@ -138,7 +148,7 @@ def _wait_less(order: Order) -> None:
 
 
 @contextlib.contextmanager
-def _clock(moment: datetime | None) -> Any:
+def _clock(moment: datetime | None, *, but_not: str) -> Any:
     """Let every module of the core see another time of day: the operating system's belongs to everybody here."""
     if moment is None:
         yield
@@ -150,7 +160,18 @@ def _clock(moment: datetime | None) -> Any:
         def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
             return datetime.now(tz) + difference
 
+    class ShiftedSeconds:
+        monotonic = time.monotonic
+        sleep = time.sleep
+
+        @staticmethod
+        def time() -> float:
+            return time.time() + difference.total_seconds()
+
     for name, module in tuple(sys.modules.items()):
-        if name.startswith("include.") and getattr(module, "datetime", None) is datetime:
-            module.datetime = Shifted  # type: ignore[attr-defined]
+        if name.startswith("include.") and name != but_not:
+            if getattr(module, "datetime", None) is datetime:
+                module.datetime = Shifted  # type: ignore[attr-defined]
+            if getattr(module, "time", None) is time:
+                module.time = ShiftedSeconds  # type: ignore[attr-defined]
     yield

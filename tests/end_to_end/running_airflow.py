@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -16,11 +18,13 @@ from typing import Any, TypeVar, cast
 
 import psycopg
 
+from include.backup.export import ADVISORY_LOCK
 from include.demo.airflow_api import AirflowApi
 from include.demo.airflow_environment import METADATA_DATABASE
 from include.demo.airflow_processes import STOP_SECONDS
 from include.demo.databases import SAMPLE_DATABASE
 from include.demo.embedded_postgres import EmbeddedPostgres
+from include.demo.errors import DemoError
 from include.demo.folder import DemoFolder
 from include.demo.progress import Progress
 from include.demo.servers import Servers, Wishes, start_servers
@@ -123,6 +127,36 @@ class RunningAirflow:
 
         self.wait_for(has_been_read, f"{dag_id} with {settings}", seconds=90)
 
+    def kill(self, name: str) -> None:
+        """Kill one of Airflow's programs with all its children, as a container is killed, and start it again."""
+        airflow = self.servers.airflow
+        (program,) = (program for program in airflow.programs if program.name == name)
+        program.request_stop(signal.SIGKILL)
+        program.wait_or_kill(0)
+        airflow.programs.remove(program)
+        airflow.start(name)
+
+    def crash_metadata_database(self) -> None:
+        """Kill one of its sessions: PostgreSQL ends all others, and recovers."""
+        with psycopg.connect(self.metadata) as session:
+            query = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            (pid,) = session.execute(query).fetchone() or ()
+            os.kill(pid, signal.SIGKILL)
+
+    def wait_for_end_of_revived(self, dag_id: str, run_id: str, *, seconds: float) -> str:
+        """Return the state in which the run has ended, while programs that give up are started again, as by systemd."""
+
+        def look() -> str | None:
+            for program in tuple(self.servers.airflow.programs):
+                if not program.is_running():
+                    self.kill(program.name)
+            with contextlib.suppress(DemoError):  # the api-server is just coming back
+                state = self.api.run_state(dag_id, run_id)
+                return state if state in ("success", "failed") else None
+            return None
+
+        return self.wait_for(look, f"end of {run_id}", seconds=seconds)
+
     @contextmanager
     def locked(self, table: str) -> Iterator[None]:
         """Let nobody else read a table of the sample database."""
@@ -130,6 +164,13 @@ class RunningAirflow:
             session.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE".encode())
             yield
             session.rollback()
+
+    @contextmanager
+    def other_export(self) -> Iterator[None]:
+        """Let no export begin, as if another one took very long: it waits for its turn, without end."""
+        with psycopg.connect(self.database, autocommit=True) as session:
+            session.execute("SELECT pg_advisory_lock(%s)", [ADVISORY_LOCK])
+            yield
 
 
 def daily(*times: datetime) -> dict[str, str]:

@@ -15,10 +15,12 @@ from urllib.parse import quote
 
 import pytest
 
+from include.demo.servers import NEEDED
 from tests.end_to_end.running_airflow import RunningAirflow, daily, start_airflow
 
 DAG, WATCH = "critical_backup", "backup_watch"
 TABLE, HELD_UP = "users", "check_prerequisites"  # the first task that waits for whoever has locked the table
+HELD_UP_LATER = "export_database"
 BOTH = "admin1@example.com, admin2@example.com"
 KILLED = f"{DAG} FAILED in {HELD_UP}"
 NO_DAG = f"{DAG} cannot be imported"
@@ -86,6 +88,24 @@ def test_worker_lost_with_tries_left_is_not_mailed_and_the_retry_succeeds(airflo
     assert len(airflow.mails("Backup")) == 1
 
 
+def test_servers_killed_one_after_the_other_lose_no_run(airflow: RunningAirflow) -> None:
+    """Each program of Airflow with all its children, then the metadata database: the run ends well, with one mail."""
+    mails = len(airflow.mails(""))
+    run_id = airflow.api.trigger(DAG, note="every server is killed")
+    checked = lambda: airflow.task(DAG, run_id, HELD_UP)["state"] == "success"  # noqa: E731
+    airflow.wait_for(checked, "end of the checks", seconds=60)
+    with airflow.locked(TABLE):  # the export waits for it, a minute in each try
+        airflow.process_of(DAG, run_id, HELD_UP_LATER, try_number=1)
+        for name in ("scheduler", "dag-processor", "triggerer", "api-server"):
+            airflow.kill(name)
+        airflow.wait_for(lambda: airflow.api.healthy() >= NEEDED, "healthy Airflow", seconds=120)
+        airflow.process_of(DAG, run_id, HELD_UP_LATER, try_number=2, seconds=120)
+    airflow.crash_metadata_database()
+    assert airflow.wait_for_end_of_revived(DAG, run_id, seconds=180) == "success"
+    (mail,) = airflow.mails("")[mails:]
+    assert mail.subject.startswith("Backup")
+
+
 def test_dag_that_cannot_be_imported_is_mailed_once_and_once_when_it_is_over(airflow: RunningAirflow) -> None:
     """A wrong BACKUP_SCHEDULE takes critical_backup away; the watch, which is left, names the setting."""
     airflow.restart(DAG, {"BACKUP_SCHEDULE": "every night"})
@@ -106,7 +126,8 @@ def test_nothing_else_is_mailed_and_nothing_twice(airflow: RunningAirflow) -> No
     """All mails of the tests above, in their order."""
     subjects = [mail.subject for mail in airflow.mails("")]
     assert subjects[2].startswith("Backup")
-    assert subjects == [KILLED, KILLED, subjects[2], OVER, NO_DAG, DAG_AGAIN]
+    assert subjects[4].startswith("Backup")
+    assert subjects == [KILLED, KILLED, subjects[2], OVER, subjects[4], NO_DAG, DAG_AGAIN]
 
 
 def lose_worker(process: int) -> None:

@@ -85,7 +85,7 @@ class Away:
         self._other = site.folder / "other"
         self._folder.rename(self._aside)
         if instead == "empty folder":
-            self._folder.mkdir()
+            self._folder.mkdir(mode=0o700)
         elif instead == "link":
             self._other.mkdir(exist_ok=True)
             self._folder.symlink_to(self._other)

@@ -10,12 +10,13 @@ import time
 import pytest
 
 from include.backup.leash import _setpriv
-from tests.fix_faults import FaultSite, routed
+from tests.fix_faults import FaultSite, MakeFaultSite, routed
 from tests.fix_proxy import Proxy
 from tests.one_backup import STEPS
 
 KILLS = int(os.environ.get("KILLS", "33"))
 SEED = int(os.environ.get("KILLS_SEED", "6"))
+KILLS_OF_A_SITE = 100  # what they leave makes each next run slower
 CLEARED = 0.3  # so many of the killed runs are cleared; the others are given up
 MINUTE = 60_000
 needs_setpriv = pytest.mark.skipif(_setpriv() is None, reason="setpriv of util-linux is missing")
@@ -30,32 +31,40 @@ def wait_for(site: FaultSite, program: str) -> int:
     return next(iter(found))
 
 
-def test_task_killed_at_any_moment_harms_nothing_and_can_be_cleared(fault_site: FaultSite) -> None:
+def test_task_killed_at_any_moment_harms_nothing_and_can_be_cleared(make_fault_site: MakeFaultSite) -> None:
     """SIGKILL, at moments of every step; KILLS=2000 for more of them, KILLS_SEED for others."""
     dice = random.Random(SEED)  # noqa: S311 - the same moments every time
     killed = 0
-    for number in range(KILLS):
-        before = fault_site.before()
-        run = fault_site.start()
-        step = STEPS[number % len(STEPS)]
-        if dice.random() < 0.8:
-            run.wait_for(step)
-            time.sleep(dice.expovariate(1 / (0.5 if step == "export_database" else 0.01)))
-        else:
-            time.sleep(dice.uniform(0, 1.5))
-        run.kill(signal.SIGKILL)
-        ended = run.end()
-        killed += ended is None
-        fault_site.assert_unharmed(before)
-        if ended is None and dice.random() < CLEARED:
-            last = run.said[-1] if run.said else STEPS[0]
-            cleared = fault_site.start_from(last, run.order.run_id).end()
-            assert cleared is not None
-            assert (last, cleared.error) == (last, "")
-            fault_site.assert_unharmed(before, workspaces=0)
-    fault_site.assert_next_succeeds()
-    print(f"{killed} of {KILLS} runs were killed before their end; {len(fault_site.published)} archives, all verified")
+    for first in range(0, KILLS, KILLS_OF_A_SITE):
+        site = make_fault_site()
+        assert site.back_up().error == ""
+        killed += sum(kill_a_run(site, dice, number) for number in range(first, min(first + KILLS_OF_A_SITE, KILLS)))
+        site.assert_next_succeeds()
+        done = min(first + KILLS_OF_A_SITE, KILLS)
+        print(f"{killed} of {done} runs were killed before their end; {len(site.published)} archives, all verified")
     assert killed > KILLS / 2
+
+
+def kill_a_run(site: FaultSite, dice: random.Random, number: int) -> bool:
+    """Kill a new run, look, and clear some of those that were hit; return whether it was before the run's end."""
+    before = site.before()
+    run = site.start()
+    step = STEPS[number % len(STEPS)]
+    if dice.random() < 0.8:
+        run.wait_for(step)
+        time.sleep(dice.expovariate(1 / (0.5 if step == "export_database" else 0.01)))
+    else:
+        time.sleep(dice.uniform(0, 1.5))
+    run.kill(signal.SIGKILL)
+    ended = run.end()
+    site.assert_unharmed(before)
+    if ended is None and dice.random() < CLEARED:
+        last = run.said[-1] if run.said else STEPS[0]
+        cleared = site.start_from(last, run.order.run_id).end()
+        assert cleared is not None
+        assert (last, cleared.error) == (last, "")
+        site.assert_unharmed(before, workspaces=0)
+    return ended is None
 
 
 @needs_setpriv

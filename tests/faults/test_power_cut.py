@@ -54,7 +54,7 @@ def after_a_cut(site: FaultSite, disk: Path) -> Iterator[FaultSite]:
 def test_power_cut_at_any_moment_leaves_only_verified_archives(make_fault_site: MakeFaultSite, disk: Path) -> None:
     """Whatever was said to be done is on the disk: the archive once it is verified, the status once it is updated."""
     folder = disk.with_name("mounted") / "backups"
-    folder.mkdir()
+    folder.mkdir(mode=0o700)
     site = make_fault_site(BACKUP_DIR=str(folder))
     assert site.back_up().error == ""
     os.sync()

@@ -45,6 +45,13 @@ def slow_export(site: FaultSite, run_id: str, bytes_per_second: int = 2_000_000)
         yield end
 
 
+def sessions_that_lock(site: FaultSite, table: str) -> int:
+    """Return how many sessions hold a lock on a table."""
+    with psycopg.connect(site.server.conninfo(site.database)) as session:
+        query = "SELECT count(DISTINCT pid) FROM pg_locks WHERE relation = %s::regclass AND granted"
+        return int(session.execute(query, [table]).fetchone()[0])  # type: ignore[index]
+
+
 def test_server_stopped_before_the_export_may_pass(fault_site: FaultSite) -> None:
     """Nothing can be exported, and nothing is there that looks so; when the server is back the run goes on."""
     before, run_id = fault_site.before(), fault_site.prepare("export_database")
@@ -184,7 +191,12 @@ def test_table_in_scope_cannot_change_during_the_export(fault_site: FaultSite) -
         fault_site.sql("TRUNCATE payments")
         changed.append("TRUNCATE")
 
-    with slow_export(fault_site, run_id, 1_000_000) as end:
+    with slow_export(fault_site, run_id, 400_000) as end:
+        # Whoever asks for a lock after TRUNCATE has, waits behind it: every session that reads must have its own.
+        deadline = time.monotonic() + 20
+        while fault_site.processes("pg_dump") or sessions_that_lock(fault_site, "payments") < 2:  # snapshot and COPY
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
         thread = threading.Thread(target=change)
         thread.start()
         time.sleep(0.3)

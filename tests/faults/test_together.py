@@ -69,7 +69,7 @@ def test_ten_thousand_foreign_files_are_left_alone(fault_site: FaultSite) -> Non
     ]
     names += [f"critical_backup_{number}.tar.gz" for number in range(5000)] + [f"file {n}" for n in range(5000)]
     for name in names:
-        (fault_site.backup_dir / name).touch()
+        (fault_site.backup_dir / name).touch(mode=0o600)
     (fault_site.backup_dir / "critical_backup_20200102_020000.tar.gz").mkdir()
     (fault_site.backup_dir / "critical_backup_20200103_020000.tar.gz").symlink_to("/etc/passwd")
     before = fault_site.before()
@@ -87,7 +87,7 @@ def test_ten_thousand_foreign_files_are_left_alone(fault_site: FaultSite) -> Non
 def test_names_with_spaces_quotes_and_line_feeds_are_backed_up(make_fault_site: MakeFaultSite, tmp_path: Path) -> None:
     """Of the folder, the database, a table out of scope and a configuration file."""
     folder = tmp_path / "back ups\nof 'us' \"all\" $HOME"
-    folder.mkdir()
+    folder.mkdir(mode=0o700)
     site = make_fault_site(database='faults o\'dd "na me" $x', BACKUP_DIR=str(folder))
     site.sql('CREATE TABLE "odd\ntable" (id int)')
     (Path(site.environment["BACKUP_CONFIG_DIR"]) / "a b.conf").write_text("x")

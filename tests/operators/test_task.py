@@ -147,6 +147,16 @@ def test_full_disk_fails_the_task_at_once() -> None:
         device.write(b"x")
 
 
+@pytest.mark.parametrize("number", [errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM])
+def test_disk_that_refuses_fails_the_task_at_once_naming_the_file(number: int) -> None:
+    """A quota is told like a full disk."""
+    with (
+        pytest.raises(AirflowFailException, match=rf"^{os.strerror(number)}: /backups; make room"),
+        errors_for_airflow(),
+    ):
+        raise OSError(number, os.strerror(number), "/backups")
+
+
 def test_path_below_a_file_fails_the_task_at_once_and_is_named(tmp_path: Path) -> None:
     """A wrong path does not become right by waiting."""
     (tmp_path / "file").touch()
