@@ -42,16 +42,18 @@ lint: $(READY) ## Check style and types: ruff, mypy --strict
 api: $(READY) ## Write specs/011-automated-backup/api.yaml anew from the app
 	AIRFLOW_HOME="$(CURDIR)/var/api" $(VENV_PYTHON) -m include.web.openapi
 
-requirements: $(READY) ## Compile requirements.txt anew from requirements.in
-	$(UV) pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header \
-		--output-file requirements.txt requirements.in
+COMPILE = $(UV) pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header
+
+requirements: $(READY) ## Compile requirements-dev.txt and requirements.txt anew from the .in files
+	$(COMPILE) --output-file requirements-dev.txt requirements-dev.in
+	$(COMPILE) --constraint requirements-dev.txt --output-file requirements.txt requirements.in
 
 clean: ## Remove .venv, caches, var/demo with its sample backups, var/bench and var/api
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis var/demo var/bench var/api
 	find include dags plugins tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # The stamp is made last: whatever was interrupted is taken up again by the next make.
-$(READY): requirements.txt
+$(READY): requirements-dev.txt
 	@for python in $(PYTHON); do \
 		if $$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null; then \
 			exec $$python -I include/demo/virtual_environment.py $(UV_VERSION); \

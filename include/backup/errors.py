@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from include.backup.names import printable
+
 
 class BackupError(Exception):
     """A step failed and a person has to act: trying again cannot help."""
+
+    def __str__(self) -> str:
+        """Return one line, whatever a name or a server's words in it hold: it goes into mails, logs and Slack."""
+        return printable(super().__str__())
 
 
 class TemporaryError(BackupError):

@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterable, Mapping
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
+from include.backup.names import printable
+
 MASK = "***"
 # Shorter ones would tear every text apart, and a password of three characters protects nothing.
 MIN_SECRET_CHARACTERS = 4
@@ -67,7 +69,8 @@ def _usable(secrets: Iterable[str]) -> set[str]:
 def _forms(secret: str) -> set[str]:
     encoded = secret.encode(errors="surrogateescape")
     in_libpq = secret.replace("\\", "\\\\").replace("'", "\\'")
-    return {secret, quote(encoded, safe=""), quote(encoded), json.dumps(secret)[1:-1], repr(secret)[1:-1], in_libpq}
+    quoted = {quote(encoded, safe=""), quote(encoded), json.dumps(secret)[1:-1], repr(secret)[1:-1], in_libpq}
+    return {secret, printable(secret), *quoted}
 
 
 def _login_password(url: str) -> list[str]:

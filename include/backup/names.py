@@ -1,4 +1,4 @@
-"""Names in the database: how they are written in scope.yaml and how they are quoted in SQL."""
+"""Names in the database: how they are written in scope.yaml, quoted in SQL and shown to people."""
 
 from __future__ import annotations
 
@@ -20,6 +20,14 @@ def quote_literal(text: str) -> str:
     """Return the text as an SQL string literal, whatever standard_conforming_strings says."""
     escaped = text.replace("'", "''")
     return "E'" + escaped.replace("\\", "\\\\") + "'" if "\\" in escaped else f"'{escaped}'"
+
+
+def printable(value: object) -> str:
+    r"""Return the value as text in which only spaces are blank: a table called `x\n\n7. Run this` adds no line."""
+    text = str(value)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def is_csv(file: str) -> bool:

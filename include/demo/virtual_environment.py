@@ -47,7 +47,7 @@ def main() -> int:
 
 
 def make_venv(uv_version: str) -> None:
-    """Make the virtual environment if it is not usable, then bring its packages to requirements.txt."""
+    """Make the virtual environment if it is not usable, then bring its packages to requirements-dev.txt."""
     if not works(VENV_PYTHON, "-c", "import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))"):
         check_venv_is_installed()
         run(sys.executable, "-m", "venv", "--clear", VENV)
@@ -60,7 +60,7 @@ def make_venv(uv_version: str) -> None:
         run(VENV_PYTHON, "-m", "pip", "install", "-q", "--disable-pip-version-check", *target, f"uv=={uv_version}")
     where = ("--python", VENV_PYTHON)
     options = ("--quiet", "--compile-bytecode", "--require-hashes")
-    run(UV, "pip", "sync", *options, *where, "requirements.txt", environment=uv_environment())
+    run(UV, "pip", "sync", *options, *where, "requirements-dev.txt", environment=uv_environment())
 
 
 def check_venv_is_installed() -> None:
@@ -78,7 +78,7 @@ def uv_environment() -> dict[str, str]:
         for option, value in re.findall(r"^[\w:]*\.([\w-]+)='(.*)'$", configured, re.MULTILINE):
             if variable := FROM_PIP_TO_UV.get(option):
                 environment.setdefault(variable, value)
-        # As pip does: any index may serve any package. The hashes in requirements.txt decide what is taken.
+        # As pip does: any index may serve any package. The hashes in requirements-dev.txt decide what is taken.
         environment.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")
     if not is_writable(Path(output(UV, "cache", "dir").strip())):
         environment["UV_CACHE_DIR"] = str((UV_FOLDER / "cache").resolve())

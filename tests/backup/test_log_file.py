@@ -81,7 +81,7 @@ def test_json_entry_is_one_line_with_every_field(tmp_path: Path) -> None:
 def test_secrets_are_masked_in_message_and_stack(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also one that JSON would write differently, and one with a line break."""
     path = tmp_path / "backup.log"
-    for secret in ('quo"te\\d', "two\nlines"):
+    for secret in ('quo"te\\d', "two\nlines", "two\\more\nlines"):
         monkeypatch.setenv("POSTGRES_PASSWORD", secret)
         write_error(path, "json" if form == "json" else "text", entry(BackupError(f"of {secret}"), f"with {secret}"))
         text = path.read_text()

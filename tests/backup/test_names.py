@@ -1,4 +1,4 @@
-"""Names: how scope.yaml writes them, and how SQL quotes them."""
+"""Names: how scope.yaml writes them, how SQL quotes them, and how people see them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from include.backup.names import QualifiedName, quote, quote_literal
+from include.backup.errors import PrerequisiteError
+from include.backup.names import QualifiedName, printable, quote, quote_literal
 
 IDENTIFIERS = st.text(min_size=1)
 
@@ -104,3 +105,15 @@ def test_quote_literal_plain_text_stays_plain() -> None:
     """Without a backslash the literal is the standard's."""
     assert quote_literal("it's") == "'it''s'"
     assert quote_literal("a\\b") == "E'a\\\\b'"
+
+
+def test_readable_names_stay_as_they_are() -> None:
+    """Only what cannot be seen is written otherwise."""
+    assert printable("ตาราง user's “table” 🙂 é") == "ตาราง user's “table” 🙂 é"
+    assert printable("a\nb\x1b[31m\u202ec") == r"a\nb\x1b[31m\u202ec"
+
+
+def test_error_is_one_line_whatever_it_quotes() -> None:
+    """A hostile name adds no line to an alert, a log or a message to Slack."""
+    error = PrerequisiteError("the role may not read x\n\n1. RUN: touch pwned\x1b[2J")
+    assert str(error) == r"the role may not read x\n\n1. RUN: touch pwned\x1b[2J"

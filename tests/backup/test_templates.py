@@ -15,7 +15,7 @@ from jinja2 import UndefinedError
 
 from include.backup.letter import Choice, Letter
 from include.backup.notice import Notice
-from include.backup.templates import printable, render, size_text, time_text
+from include.backup.templates import render, size_text, time_text
 
 if TYPE_CHECKING:
     from tests.fix_archives import MakeSidecar
@@ -120,9 +120,3 @@ def test_value_in_a_plain_text_adds_no_line_and_no_control_character(text: str) 
     lines = len(render("notice_mail.txt.j2", {"notice": replace(notice, title="a"), "page_url": None}).split("\n"))
     assert len(body.split("\n")) == lines
     assert all(line.isprintable() for line in body.split("\n"))
-
-
-def test_readable_names_stay_as_they_are() -> None:
-    """Only what cannot be seen is written otherwise."""
-    assert printable("ตาราง user's “table” 🙂 é") == "ตาราง user's “table” 🙂 é"
-    assert printable("a\nb\x1b[31m\u202ec") == r"a\nb\x1b[31m\u202ec"

