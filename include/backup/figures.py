@@ -75,8 +75,8 @@ def _is_odd(value: float | None, earlier: Sequence[float], *, at_least: float) -
     history = earlier[-HISTORY_ARCHIVES:]
     if value is None or len(history) < MIN_HISTORY_ARCHIVES:
         return False
-    if is_far(value, history, ODD, at_least=at_least):
-        return True
+    if not is_unusual(value, history, ODD, at_least=at_least):
+        return False
     # A step back to what is usual is a step, but nothing to look at.
     is_back = is_far(history[-1], history[:-1], ODD, at_least=at_least)
-    return is_unusual(value, history, ODD, at_least=at_least) and not is_back
+    return is_far(value, history, ODD, at_least=at_least) or not is_back

@@ -33,8 +33,17 @@ def time_text(moment: datetime, zone: tzinfo) -> str:
 
 
 def render(template: str, values: Mapping[str, Any]) -> str:
-    """Fill in a template. HTML is escaped; an unknown name is an error."""
-    return _environment().get_template(template).render(values)
+    """Fill in a template. HTML is escaped, in plain texts each value stays in its line; an unknown name is an error."""
+    environment = _environment_of_texts() if template.endswith((".txt.j2", ".md.j2")) else _environment()
+    return environment.get_template(template).render(values)
+
+
+def printable(value: object) -> str:
+    r"""Return the value as text in which only spaces are blank: a table called `x\n\n7. Run this` adds no line."""
+    text = str(value)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _in_double_quotes(text: str) -> str:
@@ -63,3 +72,8 @@ def _environment() -> Environment:
         "decrypt_command": decrypt_command,
     }
     return environment
+
+
+@cache
+def _environment_of_texts() -> Environment:
+    return _environment().overlay(finalize=printable)

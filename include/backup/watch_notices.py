@@ -114,7 +114,7 @@ def vanished(folder: Path, left: int, url: str | None, keys: Sequence[str]) -> N
     names = [key.partition(" ")[0] for key in keys]
     what = names[0] if len(names) == 1 else f"{len(names)} archives"
     more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
-    others = f"{left} others are" if left else "nothing else is"
+    others = "1 other is" if left == 1 else f"{left} others are" if left else "nothing else is"
     return Notice(
         state="failed",
         title=f"{what} {'is' if len(names) == 1 else 'are'} gone before {'its' if len(names) == 1 else 'their'} time",
@@ -125,7 +125,7 @@ def vanished(folder: Path, left: int, url: str | None, keys: Sequence[str]) -> N
         facts=(("Gone", str(len(names))), ("Still there", str(left)), ("Oldest", names[0]), ("Newest", names[-1])),
         next_steps=(
             "Is the volume mounted, and the right one, on the worker that runs backup_watch?",
-            "Who removed or changed them? Look at who may write there. Mails and second copies may have the archives.",
+            "Who removed or changed them? Look at who may write there. Mails and second copies may have them.",
             "Copies go back with their manifests (critical_backup_….manifest.json). Then trigger critical_backup.",
         ),
         url=url,

@@ -13,7 +13,7 @@ from typing import Any
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from include.backup.templates import size_text, time_text
 
@@ -57,9 +57,9 @@ def _fingerprint(name: str, _modified: int) -> str:
 
 def _clock(moment: datetime, form: str = "%a %d %b %Y, %H:%M", *, zone: tzinfo) -> Markup:
     """Return a moment as people read it, for machines too, and to the second where the pointer rests."""
-    return Markup('<time datetime="{}" title="{}">{}</time>').format(
-        moment.isoformat(), time_text(moment, zone), moment.astimezone(zone).strftime(form)
-    )
+    # Markup.format() would take ten times as long, and a page has hundreds of times.
+    title, text = escape(time_text(moment, zone)), escape(moment.astimezone(zone).strftime(form))
+    return Markup(f'<time datetime="{moment.isoformat()}" title="{title}">{text}</time>')  # noqa: S704 - both are escaped
 
 
 def duration_text(seconds: float) -> str:

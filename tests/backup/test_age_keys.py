@@ -50,6 +50,7 @@ def test_recipients_loosely_written_are_read(tmp_path: Path) -> None:
         ("admin@example.com", "key 1 of 1 is not a public key"),
         ("correct horse battery staple", "key 1 of 1 is not a public key"),
     ],
+    ids=["nothing", "cut off", "second altered", "half an SSH key", "another kind", "address", "passphrase"],
 )
 def test_wrong_recipient_is_found_by_its_place_and_beginning(text: str, words: str) -> None:
     """Only what looks like a public key is shown, and only its beginning."""
@@ -71,6 +72,7 @@ def test_wrong_recipient_is_found_by_its_place_and_beginning(text: str, words: s
         "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\n-----END OPENSSH PRIVATE KEY-----",
         "AGE-PLUGIN-YUBIKEY-1QQQQQQQQ",
     ],
+    ids=["alone", "in small letters", "behind a public one", "cut off", "of SSH", "of a plugin"],
 )
 def test_private_key_among_the_recipients_is_refused_without_showing_it(text: str) -> None:
     """The message says that it is one, and what to do now that it was seen."""
@@ -110,6 +112,7 @@ def test_identity_may_be_an_ssh_key(tmp_path: Path, kind: str) -> None:
         ("age-encryption.org/v1\n-> scrypt x 18\n", 0o600, "holds a key that cannot be used"),
         ("-----BEGIN OPENSSH PRIVATE KEY-----\nabc\n", 0o600, "holds a key that cannot be used"),
     ],
+    ids=["group", "others", "empty", "comment", "public", "second altered", "passphrase", "half an SSH key"],
 )
 def test_identity_file_that_cannot_be_used_is_named_without_its_content(
     tmp_path: Path, content: str, mode: int, words: str

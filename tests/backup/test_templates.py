@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 from jinja2 import UndefinedError
 
 from include.backup.letter import Choice, Letter
-from include.backup.templates import render, size_text, time_text
+from include.backup.notice import Notice
+from include.backup.templates import printable, render, size_text, time_text
 
 if TYPE_CHECKING:
     from tests.fix_archives import MakeSidecar
@@ -108,3 +110,19 @@ def test_render_unknown_name_is_an_error(sidecar: MakeSidecar, tmp_path: Path) -
     del values["warnings"]
     with pytest.raises(UndefinedError, match="warnings"):
         render("backup_mail.txt.j2", values)
+
+
+@given(st.text())
+def test_value_in_a_plain_text_adds_no_line_and_no_control_character(text: str) -> None:
+    """A name with line feeds or a terminal's escape sequence stays in its line, and is still to be recognised."""
+    notice = Notice(state="ok", title=text, text="why", facts=(("Name", text),), next_steps=(text,), url=None)
+    body = render("notice_mail.txt.j2", {"notice": notice, "page_url": None})
+    lines = len(render("notice_mail.txt.j2", {"notice": replace(notice, title="a"), "page_url": None}).split("\n"))
+    assert len(body.split("\n")) == lines
+    assert all(line.isprintable() for line in body.split("\n"))
+
+
+def test_readable_names_stay_as_they_are() -> None:
+    """Only what cannot be seen is written otherwise."""
+    assert printable("ตาราง user's “table” 🙂 é") == "ตาราง user's “table” 🙂 é"
+    assert printable("a\nb\x1b[31m\u202ec") == r"a\nb\x1b[31m\u202ec"

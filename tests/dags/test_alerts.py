@@ -83,6 +83,14 @@ def test_late_run_that_has_failed_and_was_told_is_not_told_again(
     assert len(mailed(site)) == 3
 
 
+def test_late_run_is_told_although_a_setting_is_wrong_by_then(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be why the run is late; times are then those of the default zone."""
+    monkeypatch.setenv("BACKUP_TIMEZONE", "Mars/Olympus")
+    run = {"dag_id": "critical_backup", "dag_run_id": "x", "logical_date": "2026-11-20T02:00:00Z", "state": "running"}
+    alert_late({"dag_run": run, "deadline": {"deadline_time": "2026-11-20T02:10:00Z"}})
+    assert mailed(site) == ["critical_backup is LATE: not finished by 2026-11-20 02:10:00 UTC"]
+
+
 def test_alert_that_could_not_be_sent_is_sent_by_the_next_look(watch: Watch, airflow: LocalAirflow) -> None:
     """While the mail server was down; once, with its own words."""
     succeed(watch.site, 1)

@@ -472,6 +472,8 @@ def test_old_archives_expire_at_the_end_of_a_run(
         (site.backup_dir / f"{name}.tar.gz").write_bytes(b"old")
         (site.backup_dir / f"{name}.manifest.json").write_text(old.model_dump_json(by_alias=True))
     (site.backup_dir / "critical_backup_by_hand.tar.gz").write_bytes(b"somebody's own")
+    for path in site.backup_dir.glob("critical_backup_*"):
+        path.chmod(0o600)
     monkeypatch.setenv("BACKUP_RETENTION_MIN_KEEP", "2")
     result = airflow.run(airflow.trigger(deliver_mail=False))
     assert result.state == "success"

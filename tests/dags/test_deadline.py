@@ -23,7 +23,7 @@ from tests.fix_airflow import LocalAirflow, Site
 from tests.operators.test_task import make_context
 
 MINUTES = count()
-PAGE = "All backups: http://airflow.example.com:8080/backup/\n"
+PAGE = "All backups: http://airflow.example.com:8080/backup/"
 SLOT = datetime(2026, 11, 20, 2, 0, tzinfo=timezone.utc)
 
 

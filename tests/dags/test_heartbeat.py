@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
+from datetime import datetime, timezone
+from typing import Any
 
+import pytest
+from airflow.sdk.api.datamodels._generated import DagRunType
+
+from include.operators.alerts import alert_run_failure
 from tests.backup.test_heartbeat import TOKEN, serve
 from tests.fix_airflow import LocalAirflow, Site
+from tests.operators.test_task import make_context
 
 
 def test_good_run_calls_start_and_success_and_a_cleared_old_one_nothing(
@@ -35,6 +41,20 @@ def test_failed_run_calls_fail_and_never_success(
         monkeypatch.setenv("BACKUP_SCOPE_FILE", str(site.config_dir / "nowhere.yaml"))
         assert airflow.run(airflow.trigger()).state == "failed"
     assert switch.asked == [f"/ping/{TOKEN}/start", f"/ping/{TOKEN}/fail"]
+
+
+def test_failure_is_called_although_a_setting_is_wrong_by_then(
+    airflow: LocalAirflow, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be why the run has failed."""
+    context: Any = make_context(DagRunType.SCHEDULED, logical_date=datetime.now(timezone.utc))
+    context |= {"dag": airflow.load_dag(), "reason": "timed_out"}
+    with serve() as switch:
+        monkeypatch.setenv("BACKUP_HEARTBEAT_URL", switch.url)
+        monkeypatch.setenv("BACKUP_WINDOW_MONTHS", "many")
+        alert_run_failure(context)
+    assert switch.asked == [f"/ping/{TOKEN}/fail"]
+    assert len(site.mailbox.messages()) == 1
 
 
 def test_switch_that_refuses_everything_changes_nothing(

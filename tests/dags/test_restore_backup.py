@@ -14,6 +14,7 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
+from include.backup.alerted import ALERTED_FILE
 from include.backup.restore_target import SERVERS_OWN
 from include.demo.embedded_postgres import EmbeddedPostgres
 from include.operators.alerts import alert_run_failure
@@ -203,6 +204,7 @@ def test_refused_order_is_mailed_to_nobody_but_a_killed_restore_is(restore: Loca
     end = restore.end_of_run(run_id, "task_failure")
     alert_run_failure(end)
     assert mails(backed_up) == []
+    (backed_up.backup_dir / ALERTED_FILE.format(dag_id="restore_backup")).unlink()
     alert_run_failure(end)  # as if the step had left no word
     assert [mail["Subject"] for mail in mails(backed_up)] == ["restore_backup FAILED in check_restore"]
 

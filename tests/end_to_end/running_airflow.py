@@ -18,6 +18,7 @@ from typing import Any, TypeVar, cast
 
 import psycopg
 
+from include.backup.export import ADVISORY_LOCK
 from include.demo.airflow_api import AirflowApi
 from include.demo.airflow_environment import METADATA_DATABASE
 from include.demo.airflow_processes import STOP_SECONDS
@@ -167,6 +168,13 @@ class RunningAirflow:
             session.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE".encode())
             yield
             session.rollback()
+
+    @contextmanager
+    def other_export(self) -> Iterator[None]:
+        """Let no export begin, as if another one took very long: it waits for its turn, without end."""
+        with psycopg.connect(self.database, autocommit=True) as session:
+            session.execute("SELECT pg_advisory_lock(%s)", [ADVISORY_LOCK])
+            yield
 
 
 def daily(*times: datetime) -> dict[str, str]:

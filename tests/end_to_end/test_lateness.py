@@ -16,7 +16,7 @@ import pytest
 from tests.end_to_end.running_airflow import RunningAirflow, daily, start_airflow
 
 DAG = "critical_backup"
-TABLE, HELD_UP = "users", "check_prerequisites"  # the first task that waits for whoever has locked the table
+HELD_UP = "export_database"  # which waits while another run exports, however long that takes
 BOTH = "admin1@example.com, admin2@example.com"
 LATE = f"{DAG} is LATE"
 OVER = f"{DAG} works again"
@@ -71,7 +71,7 @@ def test_hanging_run_can_be_cleared_and_its_success_takes_the_deadline_away(
 ) -> None:
     """Airflow answers 200 while the deadline is pending, the task runs again, and nobody hears of it."""
     slot = slots[0]
-    with airflow.locked(TABLE):
+    with airflow.other_export():
         run_id = run_of(airflow, slot)
         before = airflow.process_of(DAG, run_id, HELD_UP, try_number=1)
         assert deadlines(airflow) == [(slot + DEADLINE, False)]
@@ -88,7 +88,7 @@ def test_hanging_run_is_mailed_when_it_is_late_and_once_when_it_is_over(
 ) -> None:
     """The mail arrives by itself, not before the deadline, and says which run, since when, and that it goes on."""
     slot = slots[1]
-    with airflow.locked(TABLE):
+    with airflow.other_export():
         run_id = run_of(airflow, slot)
         mail = airflow.wait_for_mail(LATE, seconds=200)
         assert timedelta(0) < datetime.now(timezone.utc) - (slot + DEADLINE) < MINUTE
@@ -104,7 +104,7 @@ def test_hanging_run_is_mailed_when_it_is_late_and_once_when_it_is_over(
 def test_run_that_exceeds_its_time_is_mailed(airflow: RunningAirflow) -> None:
     """No task has failed, so only the DAG's own callback can say so; it names the limit and the run."""
     airflow.restart(DAG, {"BACKUP_DEADLINE_MINUTES": "1", "BACKUP_RUN_TIMEOUT_MINUTES": "1"})
-    with airflow.locked(TABLE):
+    with airflow.other_export():
         run_id = airflow.api.trigger(DAG, note="hangs")
         mail = airflow.wait_for_mail(TIMED_OUT, seconds=150)
     assert mail.recipients == BOTH

@@ -27,8 +27,8 @@ def findings(page: Page) -> list[str]:
 
 def test_axe_finds_nothing_serious_in_light_and_dark_on_a_desk_and_on_a_phone(nights: Nights, visit: Visit) -> None:
     """On the status page, with its dialog open, and on an archive's page."""
-    nights.fill(60)
-    nights.run(0, "running")
+    nights.fill(12)
+    nights.run(12, "running")
     for window, scheme in ((WIDE, "light"), (WIDE, "dark"), (PHONE, "light"), (PHONE, "dark")):
         visitor = visit("user", window=window, scheme=scheme)
         page = visitor.page

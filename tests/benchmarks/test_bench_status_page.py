@@ -1,0 +1,19 @@
+"""The benchmark of the status page measures what it says."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from benchmarks import status_page
+
+
+def test_benchmark_of_the_status_page_reports_each_address(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real api-server answers with the archives that were laid; the table has a line for each address."""
+    monkeypatch.setattr(status_page, "ADDRESSES", {"/backup/": "the page"})
+    assert status_page.main(counts=[3], rounds=2) == 0
+    output = capsys.readouterr().out
+    assert re.search(r"^\| 3 \| the page \|( [\d,]+ \|){5}  \|$", output, re.MULTILINE), output
