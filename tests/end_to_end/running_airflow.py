@@ -138,10 +138,14 @@ class RunningAirflow:
 
     def crash_metadata_database(self) -> None:
         """Kill one of its sessions: PostgreSQL ends all others, and recovers."""
-        with psycopg.connect(self.metadata) as session:
-            query = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            (pid,) = session.execute(query).fetchone() or ()
-            os.kill(pid, signal.SIGKILL)
+        session = psycopg.connect(self.metadata)
+        os.kill(session.info.backend_pid, signal.SIGKILL)
+        session.close()
+
+    def clear_failed(self, dag_id: str, run_id: str) -> None:
+        """Clear the tasks of a run that have not succeeded, as an admin does."""
+        order = {"dry_run": False, "dag_run_id": run_id, "only_failed": True}
+        self.api.request("POST", f"/api/v2/dags/{dag_id}/clearTaskInstances", json=order)
 
     def wait_for_end_of_revived(self, dag_id: str, run_id: str, *, seconds: float) -> str:
         """Return the state in which the run has ended, while programs that give up are started again, as by systemd."""
