@@ -81,7 +81,8 @@ def visit(browser: Browser, api_server: ApiServer) -> Iterator[Visit]:
         page.fill('input[name="username"]', user)
         page.fill('input[name="password"]', api_server.passwords[user])
         page.click('button[type="submit"]')
-        page.wait_for_selector("h1")
+        # Until it is loaded: its scripts have run by then.
+        page.wait_for_url(lambda url: urlsplit(url).path.startswith("/backup/"), wait_until="load")
         return visitor
 
     yield enter

@@ -57,7 +57,8 @@ class AirflowApi:
 
     def warm_up(self) -> None:
         """Make the api-server load what the first task needs: otherwise that task waits for seconds."""
-        self.client.get("/execution/health")
+        with contextlib.suppress(httpx.TransportError):  # a busy machine loads it later
+            self.client.get("/execution/health")
 
     def parsed_at(self, dag_id: str) -> datetime | None:
         """Return when the DAG's file was last read, or None if Airflow does not know the DAG."""

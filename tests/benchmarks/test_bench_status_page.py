@@ -17,12 +17,3 @@ def test_benchmark_of_the_status_page_reports_each_address(
     assert status_page.main(counts=[3], rounds=2) == 0
     output = capsys.readouterr().out
     assert re.search(r"^\| 3 \| the page \|( [\d,]+ \|){5}  \|$", output, re.MULTILINE), output
-
-
-def test_benchmark_of_an_address_that_is_refused_says_so(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What was not answered with 200 is no figure."""
-    monkeypatch.setattr(status_page, "ADDRESSES", {"/backup/archives/none": "an archive that is not there"})
-    assert status_page.main(counts=[1], rounds=1) == 1
-    assert "answered 404, expected 200" in capsys.readouterr().err
