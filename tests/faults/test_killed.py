@@ -103,7 +103,7 @@ def test_task_terminated_in_the_export_ends_soon_and_can_be_tried_again(fault_si
         started = time.monotonic()
         run.kill(signal.SIGTERM)
         ended = run.end()
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 30  # the lock is waited for a minute
         assert ended is not None
         assert (ended.step, ended.kind) == ("export_database", "TemporaryError")
         assert "cancelled" in ended.error
