@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
 
 pytest_plugins = [
+    "tests.fix_archives",  # first: others import it
     "tests.fix_age",
     "tests.fix_airflow",
     "tests.fix_api_server",
-    "tests.fix_archives",
     "tests.fix_browser",
     "tests.fix_nights",
     "tests.fix_faults",

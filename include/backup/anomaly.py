@@ -10,7 +10,7 @@ from include.backup.manifest import Sidecar
 from include.backup.names import QualifiedName
 from include.backup.status import size_warning
 from include.backup.templates import size_text
-from include.backup.unusual import ODD, is_unusual, is_unusually_empty
+from include.backup.unusual import ODD, is_odd, is_unusually_empty
 
 HISTORY_ARCHIVES = 14
 MIN_HISTORY_ARCHIVES = 5
@@ -61,7 +61,7 @@ def _contents(sidecar: Sidecar) -> tuple[str, frozenset[tuple[str, int]]]:
 
 def _odd_archive(sidecar: Sidecar, earlier: Sequence[Sidecar]) -> str | None:
     sizes = [s.archive_bytes for s in earlier]
-    if not is_unusual(sidecar.archive_bytes, sizes, ODD, at_least=ODD.size_bytes):
+    if not is_odd(sidecar.archive_bytes, sizes, at_least=ODD.size_bytes):
         return None
     before = f"the {len(earlier)} archives before about {size_text(median(sizes))}"
     return f"the archive has {size_text(sidecar.archive_bytes)}, {before}"
@@ -77,7 +77,7 @@ def _odd_tables(sidecar: Sidecar, earlier: Sequence[Sidecar]) -> Iterator[tuple[
         usual = f"{before} {median(rows):,.0f}"
         if is_unusually_empty(table.rows, rows):
             yield name, f"table {name} is empty, {usual} rows: was it emptied by mistake?"
-        elif is_unusual(table.rows, rows, ODD, at_least=ODD.rows):
+        elif is_odd(table.rows, rows, at_least=ODD.rows):
             yield name, f"table {name} has {table.rows:,} rows, {usual}; the last one {rows[-1]:,}"
-        elif is_unusual(table.bytes, sizes, ODD, at_least=ODD.size_bytes):
+        elif is_odd(table.bytes, sizes, at_least=ODD.size_bytes):
             yield name, f"table {name} has {size_text(table.bytes)} of rows, {before} {size_text(median(sizes))}"

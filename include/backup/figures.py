@@ -8,7 +8,7 @@ from datetime import datetime
 
 from include.backup.anomaly import HISTORY_ARCHIVES, MIN_HISTORY_ARCHIVES
 from include.backup.nights import Night
-from include.backup.unusual import ODD, is_far, is_unusual
+from include.backup.unusual import ODD, is_odd
 
 MIN_SECONDS = 60.0  # a run that takes a minute more is nothing to look at
 RESTORE_OBJECTIVE_SECONDS = 30 * 60
@@ -75,8 +75,4 @@ def _is_odd(value: float | None, earlier: Sequence[float], *, at_least: float) -
     history = earlier[-HISTORY_ARCHIVES:]
     if value is None or len(history) < MIN_HISTORY_ARCHIVES:
         return False
-    if not is_unusual(value, history, ODD, at_least=at_least):
-        return False
-    # A step back to what is usual is a step, but nothing to look at.
-    is_back = is_far(history[-1], history[:-1], ODD, at_least=at_least)
-    return is_far(value, history, ODD, at_least=at_least) or not is_back
+    return is_odd(value, history, at_least=at_least)

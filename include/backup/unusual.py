@@ -50,17 +50,27 @@ def is_unusual(now: float, earlier: Sequence[float], limits: Limits, *, at_least
     step = abs(now - earlier[-1])
     least = _least(earlier, limits, at_least)
     jumped = bool(steps) and step > median(steps) and _deviates(step, steps, limits.deviations, least)
-    return jumped or is_far(now, earlier, limits, at_least=at_least)
+    return jumped or _is_far(now, earlier, limits, at_least)
 
 
-def is_far(now: float, earlier: Sequence[float], limits: Limits, *, at_least: float) -> bool:
-    """Whether a figure is far from those before it; the arguments are those of `is_unusual`."""
-    return _deviates(now, earlier, limits.deviations, _least(earlier, limits, at_least))
+def is_odd(now: float, earlier: Sequence[float], *, at_least: float) -> bool:
+    """
+    Whether a figure is unusual enough for a warning; the arguments are those of `is_unusual`.
+
+    The night after an odd one that is as those before it is a step, too, but none to warn of.
+    """
+    *before, last = earlier
+    back = before and _is_far(last, before, ODD, at_least) and not _is_far(now, before, ODD, at_least)
+    return not back and is_unusual(now, earlier, ODD, at_least=at_least)
 
 
 def is_unusually_empty(rows: int, earlier: Sequence[int]) -> bool:
     """Whether a table is empty that hardly ever was."""
     return rows == 0 and earlier.count(0) <= MAX_EMPTY_SHARE * len(earlier)
+
+
+def _is_far(value: float, history: Sequence[float], limits: Limits, at_least: float) -> bool:
+    return _deviates(value, history, limits.deviations, _least(history, limits, at_least))
 
 
 def _least(earlier: Sequence[float], limits: Limits, at_least: float) -> float:

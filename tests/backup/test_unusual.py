@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from include.backup.unusual import NOTABLE, ODD, is_unusual, is_unusually_empty
+from include.backup.unusual import NOTABLE, ODD, is_odd, is_unusual, is_unusually_empty
 
 GROWING = [1000, 1100, 1190, 1300, 1400]
 CALM, NOISY = [1000, 1001, 999, 1002, 998], [1000, 1300, 700, 1500, 500]
@@ -29,6 +29,8 @@ STEADY = [1000] * 14
         (GROWING, 1400, False, False),
         (GROWING, 1180, True, False),  # among its figures of two weeks, but it never took such a step
         (GROWING, 1000, True, True),
+        ([*STEADY, 2000], 1000, True, False),  # the night after an odd one is as usual again
+        ([*STEADY, 2000], 2000, True, True),
         ([0, 300, 0, 300], 0, False, False),
         ([0, 300, 0, 300], 700, True, True),
         ([5, 5, 5, 5], 15, False, False),
@@ -43,7 +45,7 @@ def test_figure_is_unusual_by_its_level_or_by_its_step(
 ) -> None:
     """What is odd is notable, too: the same rule with wider limits."""
     assert is_unusual(now, earlier, NOTABLE, at_least=NOTABLE.rows) is notable
-    assert is_unusual(now, earlier, ODD, at_least=ODD.rows) is odd
+    assert is_odd(now, earlier, at_least=ODD.rows) is odd
 
 
 @pytest.mark.parametrize(
