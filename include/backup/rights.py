@@ -17,7 +17,7 @@ GROUP_FILE = 0o640
 GROUP_FOLDER = 0o2750  # set-group-ID: what is made in it belongs to its group
 NOBODY_ELSE = 0o077  # as a umask
 
-ARCHIVES = "critical_backup_*"
+ARCHIVES = f"critical_backup_{'[0-9]' * 8}_{'[0-9]' * 6}.*"  # and what lies beside them; other files are not ours
 NAMES_AT_MOST = 3
 
 
@@ -59,7 +59,7 @@ def folder_errors(backup_dir: Path, group: str | None) -> Iterator[str]:
     if open_files:
         named = ", ".join(path.name for path in open_files[:NAMES_AT_MOST])
         more = f" and {len(open_files) - NAMES_AT_MOST} more" if len(open_files) > NAMES_AT_MOST else ""
-        yield f"everybody on this machine may read {named}{more}: chmod o-rwx {place}/{ARCHIVES}"
+        yield f"everybody on this machine may read {named}{more}: chmod o-rwx {place}/critical_backup_*"
     if group is None:
         if _is_shared(mode):
             yield (

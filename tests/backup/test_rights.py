@@ -97,6 +97,13 @@ def test_folder_open_to_everybody_refused_with_the_command(folder: Path, mode: i
     assert check_folder(folder, None) == []
 
 
+def test_files_of_other_names_may_be_open_to_everybody(folder: Path) -> None:
+    """Somebody's notes beside the archives stop no backup."""
+    (folder / "critical_backup_notes.txt").touch()
+    (folder / "critical_backup_notes.txt").chmod(0o644)
+    assert list(folder_errors(folder, None)) == []
+
+
 def test_archives_open_to_everybody_refused_with_the_command(folder: Path, publish: Publish) -> None:
     """Each kind of file counts; they are named, and the command mends all of them."""
     for hours in range(3):
