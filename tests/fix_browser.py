@@ -46,9 +46,9 @@ class Visitor:
 Visit = Callable[..., Visitor]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """The browser."""
+    """The browser; not for the whole session: while it is there, an asyncio loop runs, and no other can."""
     if CHROMIUM is None:
         pytest.skip("no chromium on PATH; on Debian: apt-get install chromium")
     with sync_playwright() as playwright:

@@ -59,7 +59,7 @@ def keep_while_sending(backup_dir: Path, unsent: Unsent) -> Path | None:
     if len(list(folder.glob(f"*{WAITS}"))) >= MAX_UNSENT:
         log.warning("%d alerts wait in %s already; this one is not kept", MAX_UNSENT, folder)
         return None
-    path = folder / f"{unsent.since:%Y%m%d_%H%M%S}_{secrets.token_hex(4)}{IS_BEING_SENT}"
+    path = folder / f"{unsent.since:%Y%m%d_%H%M%S_%f}_{secrets.token_hex(4)}{IS_BEING_SENT}"
     write_atomically(path, _UNSENT.dump_json(unsent, indent=1))
     return path
 

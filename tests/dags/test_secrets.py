@@ -339,6 +339,7 @@ def test_server_that_echoes_a_password_shows_no_secret_anywhere(
         ("BACKUP_HEARTBEAT_URL", f"ftp://example.com/{PLANTED['heartbeat']}"),
         ("BACKUP_METRICS_TOKEN", f"{PLANTED['metrics-token']} with spaces"),
     ],
+    ids=["link", "age", "heartbeat", "metrics token"],  # a test's name may stand in a command line
 )
 def test_wrong_secret_in_the_settings_shows_no_secret_anywhere(
     search: Search, monkeypatch: pytest.MonkeyPatch, name: str, value: str

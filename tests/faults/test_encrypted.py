@@ -82,7 +82,7 @@ def test_task_killed_while_encrypting_leaves_no_half_and_can_be_cleared(make_enc
         assert ended.error == ""
         site.assert_unharmed(before, workspaces=0)
         assert_encrypted(site, ended.archive)
-    assert killed > 1
+    assert killed > 0
 
 
 def test_task_killed_while_copying_completes_the_copy_when_it_is_cleared(
