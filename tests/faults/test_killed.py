@@ -10,7 +10,7 @@ import time
 import pytest
 
 from include.backup.leash import _setpriv
-from tests.fix_faults import FaultSite, MakeFaultSite, routed
+from tests.fix_faults import LOST_CANCELLATION_SECONDS, FaultSite, MakeFaultSite, routed
 from tests.fix_proxy import Proxy
 from tests.one_backup import STEPS
 
@@ -107,7 +107,7 @@ def test_task_terminated_in_the_export_ends_soon_and_can_be_tried_again(fault_si
         assert ended is not None
         assert (ended.step, ended.kind) == ("export_database", "TemporaryError")
         assert "cancelled" in ended.error
-        fault_site.assert_unharmed(before)
+        fault_site.assert_unharmed(before, server_seconds=LOST_CANCELLATION_SECONDS)
     fault_site.assert_next_succeeds(run_id)
 
 
