@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -86,7 +87,7 @@ def tell(settings: Settings, notice: Notice, *, context: Context | None = None, 
     The watch then mails it to every administrator. Takes what `announce` takes.
     """
     channels: tuple[Channel, ...] = CHANNELS if settings.backup_slack_webhook_url else ("mail",)
-    unsent = Unsent(notice, utc_now(), channels)
+    unsent = Unsent(notice, datetime.now(timezone.utc), channels)  # to the microsecond: its file's name keeps the order
     try:
         path = keep_while_sending(settings.backup_dir, unsent)
     except OSError as error:

@@ -26,11 +26,11 @@ SLOT = NOW.replace(hour=2, minute=0, second=0) - DAY
 
 @pytest.fixture
 def session(airflow: LocalAirflow, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
-    """A session of Airflow's own database, which knows the DAG and none of its runs."""
+    """A session of Airflow's own database, which knows the DAGs and no run."""
     monkeypatch.setenv("ADMIN_EMAILS", "admin@example.com")
     airflow.load_dag()
     with create_session() as session:
-        session.execute(delete(DagRun).where(DagRun.dag_id == DAG_ID))
+        session.execute(delete(DagRun))  # those of all DAGs: what ran before in this process used the same database
         session.commit()
         yield session
 
