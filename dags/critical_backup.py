@@ -21,6 +21,8 @@ A backfilled run cannot bring back the past: it takes what the database holds no
 Connections are tried 3 times again with growing pauses; what waiting cannot mend fails at once.
 A workspace in `BACKUP_DIR/.work` belongs to an unfinished run; left-overs go after a day.
 What is taken stands in `include/scope.yaml`; settings are environment variables (specs/011-automated-backup/spec.md).
+Each backup that scope.yaml has below `backups:` is a DAG of its own, `critical_backup_<id>`, with its archives in
+`BACKUP_DIR/<id>` (docs/FLEET.md).
 """
 
 from __future__ import annotations
@@ -32,115 +34,125 @@ from airflow.sdk import DAG, CronTriggerTimetable, Param, TriggerRule, chain
 from airflow.sdk.definitions.callback import SyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert
 
-from include.backup.settings import load_settings
+from include.backup.settings import Settings
 from include.operators.alerts import alert_failure, alert_run_failure
-from include.operators.backup import VERIFIED, BackupOperator, branch_to_delivery
+from include.operators.backup import BackupOperator, branch_to_delivery, verified
 from include.operators.deadline import BackupDue
+from include.operators.each_backup import each_backup
 from include.operators.late import alert_late
 
-settings = load_settings()
 
-with DAG(
-    dag_id="critical_backup",
-    description="Nightly verified backup of the critical tables, mailed to the administrators",
-    schedule=CronTriggerTimetable(settings.backup_schedule, timezone=settings.backup_timezone),
-    catchup=False,
-    max_active_runs=1,
-    dagrun_timeout=timedelta(minutes=settings.backup_run_timeout_minutes),
-    on_failure_callback=alert_run_failure,
-    deadline=DeadlineAlert(
-        name="critical_backup is late",
-        reference=BackupDue(),
-        interval=timedelta(minutes=settings.backup_deadline_minutes),
-        callback=SyncCallback(alert_late),
-    ),
-    tags=["backup"],
-    doc_md=__doc__,
-    params={
-        "reason": Param("", type="string", maxLength=200, title="Why this run is started by hand"),
-        "deliver_mail": Param(default=True, type="boolean", title="Mail the archive to the administrators"),
-        "send_again": Param(
-            default=False, type="boolean", title="Clearing the mail also mails those who have it already"
+def make_dag(settings: Settings) -> DAG:
+    """Make the DAG of a backup."""
+    with DAG(
+        dag_id=settings.backup.dag_id,
+        description="Nightly verified backup of the critical tables, mailed to the administrators",
+        schedule=CronTriggerTimetable(settings.backup_schedule, timezone=settings.backup_timezone),
+        catchup=False,
+        max_active_runs=1,
+        dagrun_timeout=timedelta(minutes=settings.backup_run_timeout_minutes),
+        on_failure_callback=alert_run_failure,
+        deadline=DeadlineAlert(
+            name=f"{settings.backup.dag_id} is late",
+            reference=BackupDue(),
+            interval=timedelta(minutes=settings.backup_deadline_minutes),
+            callback=SyncCallback(alert_late),
         ),
-    },
-    default_args={
-        "retries": 3,
-        "retry_delay": timedelta(seconds=settings.backup_retry_delay_seconds),
-        "retry_exponential_backoff": 2,  # the multiplier: 1, 2, 4 minutes, and up to as much again of jitter
-        "on_failure_callback": alert_failure,
-    },
-) as dag:
-    email_attachment = BackupOperator(
-        task_id="email_attachment",
-        doc_md="Spec step 9: the archive as an attachment, to every administrator.",
-    )
-    email_link = BackupOperator(
-        task_id="email_link",
-        doc_md="Spec step 9: a link to the archive, because it is too large to attach.",
-    )
-    choose_delivery = BranchPythonOperator(
-        task_id="choose_delivery",
-        python_callable=branch_to_delivery,
-        doc_md="Spec step 9: attach below BACKUP_ATTACHMENT_MAX_MB and what the mail server takes, otherwise send a "
-        "link.",
-    )
-    update_status = BackupOperator(
-        task_id="update_status",
-        trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
-        doc_md="Spec step 10: `.last_backup_success` and `.last_backup_size_mb`, never backwards in time.",
-    )
-    verify_archive = BackupOperator(
-        task_id="verify_archive",
-        retries=0,
-        outlets=[VERIFIED],
-        doc_md="Spec step 7: every byte is read again and held against the manifest; only then the archive "
-        "gets its final name, and with BACKUP_AGE_RECIPIENTS it is encrypted before. Cleared alone after success, it "
-        "verifies the archive on the disk again; an encrypted one by SHA-256 and structure where no key is.",
-    )
-    chain(
-        BackupOperator(
-            task_id="create_workspace",
-            doc_md="Spec step 1: the run's own directory in BACKUP_DIR/.work. Clear it with everything downstream "
-            "to make a new archive.",
-        ),
-        BackupOperator(
-            task_id="check_prerequisites",
-            doc_md="Before step 2: scope against the catalog, privileges, versions, free disk, configuration "
-            "files; everything wrong in one message. Warnings go into mail and manifest.",
-        ),
-        BackupOperator(
-            task_id="export_database",
-            doc_md="Spec steps 2 and 3: schema, whole tables and the recent rows of transaction tables, all from "
-            "one snapshot, compressed as they stream.",
-        ),
-        BackupOperator(task_id="copy_configuration", doc_md="Spec step 4: the files below BACKUP_CONFIG_DIR."),
-        BackupOperator(task_id="write_summary", doc_md="Spec step 5: MANIFEST.json, BACKUP_INFO.txt and restore.sql."),
-        BackupOperator(
-            task_id="compress_archive",
-            retries=0,
-            doc_md="Spec step 6: one .tar.gz, not yet under its final name.",
-        ),
-        verify_archive,
-        BackupOperator(task_id="check_size", doc_md="Spec step 8: an odd size is a warning; the archive stays."),
-        choose_delivery,
-        [email_attachment, email_link],
-        update_status,
-        BackupOperator(
-            task_id="expire_old_backups",
-            doc_md="Spec step 11: archives older than BACKUP_RETENTION_DAYS go, never the newest "
-            "BACKUP_RETENTION_MIN_KEEP.",
-        ),
-        BackupOperator(
-            task_id="remove_workspace",
-            doc_md="Spec step 12: the run's directory, and left-overs older than a day.",
-        ),
-    )
-    choose_delivery >> update_status
-    if settings.backup_copy_url:
-        # Beside the mail: neither waits for the other, and the run succeeds only with both.
-        copy_archive = BackupOperator(
-            task_id="copy_archive",
-            doc_md="After spec step 7: archive and manifest go to BACKUP_COPY_URL, are read back whole and compared; "
-            "nothing there is overwritten.",
+        tags=["backup"],
+        doc_md=__doc__,
+        params={
+            "reason": Param("", type="string", maxLength=200, title="Why this run is started by hand"),
+            "deliver_mail": Param(default=True, type="boolean", title="Mail the archive to the administrators"),
+            "send_again": Param(
+                default=False, type="boolean", title="Clearing the mail also mails those who have it already"
+            ),
+        },
+        default_args={
+            "retries": 3,
+            "retry_delay": timedelta(seconds=settings.backup_retry_delay_seconds),
+            "retry_exponential_backoff": 2,  # the multiplier: 1, 2, 4 minutes, and up to as much again of jitter
+            "on_failure_callback": alert_failure,
+        },
+    ) as dag:
+        email_attachment = BackupOperator(
+            task_id="email_attachment",
+            doc_md="Spec step 9: the archive as an attachment, to every administrator.",
         )
-        chain(verify_archive, copy_archive, update_status)
+        email_link = BackupOperator(
+            task_id="email_link",
+            doc_md="Spec step 9: a link to the archive, because it is too large to attach.",
+        )
+        choose_delivery = BranchPythonOperator(
+            task_id="choose_delivery",
+            python_callable=branch_to_delivery,
+            doc_md="Spec step 9: attach below BACKUP_ATTACHMENT_MAX_MB and what the mail server takes, otherwise send a "
+            "link.",
+        )
+        update_status = BackupOperator(
+            task_id="update_status",
+            trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
+            doc_md="Spec step 10: `.last_backup_success` and `.last_backup_size_mb`, never backwards in time.",
+        )
+        verify_archive = BackupOperator(
+            task_id="verify_archive",
+            retries=0,
+            outlets=[verified(settings.backup)],
+            doc_md="Spec step 7: every byte is read again and held against the manifest; only then the archive "
+            "gets its final name, and with BACKUP_AGE_RECIPIENTS it is encrypted before. Cleared alone after success, it "
+            "verifies the archive on the disk again; an encrypted one by SHA-256 and structure where no key is.",
+        )
+        chain(
+            BackupOperator(
+                task_id="create_workspace",
+                doc_md="Spec step 1: the run's own directory in BACKUP_DIR/.work. Clear it with everything downstream "
+                "to make a new archive.",
+            ),
+            BackupOperator(
+                task_id="check_prerequisites",
+                doc_md="Before step 2: scope against the catalog, privileges, versions, free disk, configuration "
+                "files; everything wrong in one message. Warnings go into mail and manifest.",
+            ),
+            BackupOperator(
+                task_id="export_database",
+                pool=settings.backup_pool,
+                doc_md="Spec steps 2 and 3: schema, whole tables and the recent rows of transaction tables, all from "
+                "one snapshot, compressed as they stream.",
+            ),
+            BackupOperator(task_id="copy_configuration", doc_md="Spec step 4: the files below BACKUP_CONFIG_DIR."),
+            BackupOperator(
+                task_id="write_summary", doc_md="Spec step 5: MANIFEST.json, BACKUP_INFO.txt and restore.sql."
+            ),
+            BackupOperator(
+                task_id="compress_archive",
+                retries=0,
+                doc_md="Spec step 6: one .tar.gz, not yet under its final name.",
+            ),
+            verify_archive,
+            BackupOperator(task_id="check_size", doc_md="Spec step 8: an odd size is a warning; the archive stays."),
+            choose_delivery,
+            [email_attachment, email_link],
+            update_status,
+            BackupOperator(
+                task_id="expire_old_backups",
+                doc_md="Spec step 11: archives older than BACKUP_RETENTION_DAYS go, never the newest "
+                "BACKUP_RETENTION_MIN_KEEP.",
+            ),
+            BackupOperator(
+                task_id="remove_workspace",
+                doc_md="Spec step 12: the run's directory, and left-overs older than a day.",
+            ),
+        )
+        choose_delivery >> update_status
+        if settings.backup_copy_url:
+            # Beside the mail: neither waits for the other, and the run succeeds only with both.
+            copy_archive = BackupOperator(
+                task_id="copy_archive",
+                doc_md="After spec step 7: archive and manifest go to BACKUP_COPY_URL, are read back whole and compared; "
+                "nothing there is overwritten.",
+            )
+            chain(verify_archive, copy_archive, update_status)
+    return dag
+
+
+for settings in each_backup():
+    make_dag(settings)

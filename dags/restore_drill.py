@@ -16,6 +16,7 @@ otherwise it is skipped, and says so. A scratch database is called `critical_bac
 drill left is dropped by the next. The newest archive that passed is never expired.
 An encrypted archive (`.age`) is drilled only where BACKUP_AGE_IDENTITY_FILE names a private key that opens it; without
 it the drill is skipped, and the archive is **not proven** by a restore, only verified before it was encrypted.
+A backup with an id has a drill of its own, `restore_drill_<id>`; on one server they take turns.
 A drill that fails is mailed to every administrator, with its reason.
 """
 
@@ -25,32 +26,39 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, Param
 
-from include.backup.settings import load_settings
+from include.backup.settings import Settings
 from include.operators.alerts import alert_failure, alert_run_failure
-from include.operators.backup import VERIFIED, RestoreOperator
+from include.operators.backup import RestoreOperator, verified
+from include.operators.each_backup import each_backup
 
-settings = load_settings()
 
-with DAG(
-    dag_id="restore_drill",
-    description="Proves the newest archive by restoring it into a scratch database",
-    schedule=None if settings.backup_drill == "off" else [VERIFIED],
-    catchup=False,
-    max_active_runs=1,
-    dagrun_timeout=timedelta(minutes=settings.backup_run_timeout_minutes),
-    on_failure_callback=alert_run_failure,
-    tags=["backup"],
-    doc_md=__doc__,
-    params={"archive": Param("", type="string", title="Which archive (empty: the newest)")},
-    default_args={
-        "retries": 3,
-        "retry_delay": timedelta(seconds=settings.backup_retry_delay_seconds),
-        "retry_exponential_backoff": 2,
-        "on_failure_callback": alert_failure,
-    },
-) as dag:
-    RestoreOperator(
-        task_id="drill_archive",
-        doc_md="Restores into a scratch database, compares every table, drops the database, records the result "
-        "beside the archive.",
-    )
+def make_dag(settings: Settings) -> DAG:
+    """Make the DAG that drills a backup."""
+    with DAG(
+        dag_id=settings.backup.drill_dag_id,
+        description="Proves the newest archive by restoring it into a scratch database",
+        schedule=None if settings.backup_drill == "off" else [verified(settings.backup)],
+        catchup=False,
+        max_active_runs=1,
+        dagrun_timeout=timedelta(minutes=settings.backup_run_timeout_minutes),
+        on_failure_callback=alert_run_failure,
+        tags=["backup"],
+        doc_md=__doc__,
+        params={"archive": Param("", type="string", title="Which archive (empty: the newest)")},
+        default_args={
+            "retries": 3,
+            "retry_delay": timedelta(seconds=settings.backup_retry_delay_seconds),
+            "retry_exponential_backoff": 2,
+            "on_failure_callback": alert_failure,
+        },
+    ) as dag:
+        RestoreOperator(
+            task_id="drill_archive",
+            doc_md="Restores into a scratch database, compares every table, drops the database, records the result "
+            "beside the archive.",
+        )
+    return dag
+
+
+for settings in each_backup():
+    make_dag(settings)

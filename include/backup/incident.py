@@ -7,13 +7,14 @@ from pathlib import Path
 
 from pydantic import AwareDatetime
 
+from include.backup.backup_id import BACKUP_DAG, Backup
 from include.backup.durable import write_atomically
 from include.backup.manifest import Record
 from include.backup.notice import Notice
 from include.backup.small_file import read_small_file
 
-BACKUP_DAG, WATCH_DAG = "critical_backup", "backup_watch"
-INCIDENT_FILES = {BACKUP_DAG: ".open_incident.json", WATCH_DAG: ".open_incident_of_backup_watch.json"}
+WATCH_DAG = "backup_watch"
+INCIDENT_FILE, INCIDENT_FILE_OF_WATCH = ".open_incident.json", ".open_incident_of_backup_watch.json"
 
 
 class Incident(Record):
@@ -21,6 +22,16 @@ class Incident(Record):
 
     since: AwareDatetime
     title: str
+
+
+def has_incidents(dag_id: str) -> bool:
+    """Return whether a success of this DAG ends what was wrong: of those that make backups, and of backup_watch."""
+    return dag_id in (WATCH_DAG, Backup.of_dag(dag_id).dag_id)
+
+
+def _file(backup_dir: Path, dag_id: str) -> Path:
+    """Return the file of a DAG's incident; each backup has its own folder."""
+    return backup_dir / (INCIDENT_FILE_OF_WATCH if dag_id == WATCH_DAG else INCIDENT_FILE)
 
 
 def open_incident(backup_dir: Path, title: str, *, now: datetime, dag_id: str = BACKUP_DAG) -> bool:
@@ -33,21 +44,21 @@ def open_incident(backup_dir: Path, title: str, *, now: datetime, dag_id: str = 
     if read_incident(backup_dir, dag_id):
         return False
     content = Incident(since=now, title=title).model_dump_json().encode()
-    write_atomically(backup_dir / INCIDENT_FILES[dag_id], content)
+    write_atomically(_file(backup_dir, dag_id), content)
     return True
 
 
 def read_incident(backup_dir: Path, dag_id: str = BACKUP_DAG) -> Incident | None:
     """Return the open incident; None if there is none that can be read."""
     try:
-        return Incident.model_validate_json(read_small_file(backup_dir / INCIDENT_FILES[dag_id]))
+        return Incident.model_validate_json(read_small_file(_file(backup_dir, dag_id)))
     except (OSError, ValueError):
         return None
 
 
 def close_incident(backup_dir: Path, dag_id: str = BACKUP_DAG) -> None:
     """Forget the open incident."""
-    (backup_dir / INCIDENT_FILES[dag_id]).unlink(missing_ok=True)
+    (_file(backup_dir, dag_id)).unlink(missing_ok=True)
 
 
 def over_notice(incident: Incident, dag_id: str, proof: str, *, since_text: str, url: str | None) -> Notice:

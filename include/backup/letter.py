@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from include.backup.archive_name import stem
+from include.backup.backup_id import UNNAMED, Backup
 from include.backup.copy_record import CopyRecord
 from include.backup.history import History
 from include.backup.in_clear import secrets_in_clear
@@ -49,6 +50,7 @@ class Letter:
         copy_awaited: Whether there is to be one.
         link_days: How long the link works.
         page_url: The status page, if its address is known.
+        backup: Of which backup.
     """
 
     archive: Path
@@ -63,6 +65,7 @@ class Letter:
     copy_awaited: bool = False
     link_days: int = 7
     page_url: str | None = None
+    backup: Backup = UNNAMED
 
     @cached_property
     def link(self) -> SignedLink | None:
@@ -70,7 +73,7 @@ class Letter:
         if not self.link_base_url:
             return None
         works_until = utc_now().astimezone(self.zone) + timedelta(days=self.link_days)
-        return signed_link(self.archive, self.link_base_url, works_until=works_until)
+        return signed_link(self.archive, self.link_base_url, works_until=works_until, backup=self.backup)
 
 
 def build_message(letter: Letter, *, sender: str, recipients: Sequence[str], edition: str = "") -> Outgoing:
@@ -120,4 +123,5 @@ def _subject(letter: Letter, warnings: Sequence[str]) -> str:
     day = sidecar.snapshot_at.astimezone(letter.zone)
     stands_for = sidecar.run.stands_for.astimezone(letter.zone)
     backfilled = f", stands for {stands_for:%Y-%m-%d}" if sidecar.made_later else ""
-    return f"{state}: {sidecar.server.database} {day:%Y-%m-%d %H:%M}, {size_text(sidecar.archive_bytes)}{backfilled}"
+    size = size_text(sidecar.archive_bytes)
+    return letter.backup.named(f"{state}: {sidecar.server.database} {day:%Y-%m-%d %H:%M}, {size}{backfilled}")

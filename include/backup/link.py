@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
+from include.backup.backup_id import UNNAMED, Backup
 from include.backup.durable import sync_folder
 from include.backup.errors import BackupError, LinkError
 from include.backup.rights import PRIVATE_FILE, published_mode
@@ -32,7 +33,13 @@ class SignedLink:
     works_until: datetime
 
 
-def signed_link(archive: Path, base_url: str, *, works_until: datetime) -> SignedLink:
+def signed_link(
+    archive: Path,
+    base_url: str,
+    *,
+    works_until: datetime,
+    backup: Backup = UNNAMED,
+) -> SignedLink:
     """
     Return the link to an archive; the first one makes the key that signs.
 
@@ -40,6 +47,7 @@ def signed_link(archive: Path, base_url: str, *, works_until: datetime) -> Signe
         archive: In BACKUP_DIR.
         base_url: BACKUP_LINK_BASE_URL.
         works_until: Aware; counts in whole seconds.
+        backup: Whose archive it is; its key, in its own folder, signs no other's.
 
     Raises:
         BackupError: If the key can be neither read nor made.
@@ -48,7 +56,8 @@ def signed_link(archive: Path, base_url: str, *, works_until: datetime) -> Signe
     signature = _signature(_key_to_sign(archive.parent), archive.name, str(expires))
     path = DOWNLOAD_PATH.format(name=archive.name)
     return SignedLink(
-        f"{base_url}{path}?expires={expires}&signature={signature}", datetime.fromtimestamp(expires, works_until.tzinfo)
+        f"{base_url}{path}{backup.query or '?'}{'&' if backup.id else ''}expires={expires}&signature={signature}",
+        datetime.fromtimestamp(expires, works_until.tzinfo),
     )
 
 

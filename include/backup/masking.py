@@ -40,7 +40,7 @@ def known_secrets(environment: Mapping[str, str]) -> set[str]:
     for name, value in environment.items():
         if _SECRET_VARIABLE.search(name):
             found.append(value)
-        if name in SECRET_URLS:
+        if name.startswith(SECRET_URLS):  # also _<ID>, of one backup
             found += _parts_of_secret_url(value)
         found += _login_password(value)
         if name.startswith("AIRFLOW_CONN_"):

@@ -12,6 +12,7 @@ import pendulum
 from croniter import croniter
 
 from include.backup.archive_list import ManifestHead
+from include.backup.backup_id import UNNAMED, Backup
 from include.backup.manifest import Sidecar
 
 MAX_SLOTS = 100
@@ -81,7 +82,9 @@ def neighbours(missed: Sequence[datetime], every: Sequence[datetime]) -> tuple[t
     return tuple((group[0][1], group[-1][1]) for group in groups)
 
 
-def backfill_commands(missed: Sequence[datetime], every: Sequence[datetime], zone: ZoneInfo) -> tuple[str, ...]:
+def backfill_commands(
+    missed: Sequence[datetime], every: Sequence[datetime], zone: ZoneInfo, backup: Backup = UNNAMED
+) -> tuple[str, ...]:
     """
     Return the commands that make up for missed slots, one for each group of neighbours.
 
@@ -89,7 +92,7 @@ def backfill_commands(missed: Sequence[datetime], every: Sequence[datetime], zon
     Airflow run a night again whose run has failed, or whose archive is gone; the range holds only missed ones.
     """
     return tuple(
-        f"airflow backfill create --dag-id critical_backup --from-date {first.astimezone(zone).isoformat()} "
+        f"airflow backfill create --dag-id {backup.dag_id} --from-date {first.astimezone(zone).isoformat()} "
         f"--to-date {last.astimezone(zone).isoformat()} --reprocess-behavior completed --max-active-runs 1"
         for first, last in neighbours(missed, every)
     )

@@ -56,7 +56,10 @@ def observe(
     try:
         os.listdir(folder)  # noqa: PTH208 - glob passes over a folder that it may not read
     except OSError as error:
-        problem = Lasting(FOLDER, notices.unreadable(folder, error, url), "BACKUP_DIR can be read again")
+        if _is_new(settings, error, known):
+            return Observation(lasting=_stale(settings, [], first_look_at=first_look_at, now=now, url=url))
+        notice = notices.unreadable(folder, error, url, settings.backup)
+        problem = Lasting(FOLDER, notice, "BACKUP_DIR can be read again")
         return Observation(lasting=(problem,), unknown=frozenset({STALE}), complete=False)
     archives = sorted((sidecar for _, sidecar in readable_archives(folder)), key=lambda sidecar: sidecar.snapshot_at)
     present = {sidecar.archive: sidecar.snapshot_at for sidecar in archives}
@@ -73,6 +76,12 @@ def observe(
     )
 
 
+def _is_new(settings: Settings, error: OSError, known: Mapping[str, datetime] | None) -> bool:
+    """Whether the folder of a backup with an id is not there because its first run has yet to make it."""
+    is_missing = isinstance(error, FileNotFoundError) and settings.backup_dir.parent.is_dir()
+    return bool(settings.backup.id) and is_missing and not known
+
+
 def _stale(
     settings: Settings, archives: list[Sidecar], *, first_look_at: datetime, now: datetime, url: str | None
 ) -> tuple[Lasting, ...]:
@@ -84,7 +93,11 @@ def _stale(
         return ()
     newest = archives[-1].archive if archives else "none"
     notice = notices.stale(
-        notices.Staleness(success, first_look_at, age, settings.backup_max_age_hours), newest, zone=zone, url=url
+        notices.Staleness(success, first_look_at, age, settings.backup_max_age_hours),
+        newest,
+        zone=zone,
+        url=url,
+        backup=settings.backup,
     )
     return (Lasting(STALE, notice, "Backups succeed again"),)
 
@@ -104,5 +117,5 @@ def _missed(settings: Settings, archives: list[Sidecar], *, now: datetime, url: 
     # A run may take BACKUP_RUN_TIMEOUT_MINUTES, and begin late.
     grace = timedelta(minutes=settings.backup_run_timeout_minutes) + HOUR
     missed = {slot.isoformat(): slot for slot in missed_slots(every, archives, now=now, grace=grace)}
-    notice_for = partial(notices.missed, missed, every, ZoneInfo(settings.backup_timezone), url)
+    notice_for = partial(notices.missed, missed, every, ZoneInfo(settings.backup_timezone), url, backup=settings.backup)
     return Once(tuple(missed), notice_for)

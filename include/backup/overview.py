@@ -135,7 +135,7 @@ def look(settings: Settings, airflow: AirflowFacts, *, now: datetime) -> Overvie
         archives=archives,
         next_at=next_at,
         missed=neighbours(missed, every),
-        backfill=backfill_commands(missed, every, zone),
+        backfill=backfill_commands(missed, every, zone, settings.backup),
         in_clear=newest.in_clear if newest else (),
     )
 
@@ -205,7 +205,7 @@ def _concerns(
             ended.run_id,
         )
     if airflow.paused:
-        yield Concern("critical_backup is paused: no backup is made by itself.", "Unpause it in Airflow.")
+        yield Concern(f"{settings.backup.dag_id} is paused: no backup is made by itself.", "Unpause it in Airflow.")
     unsent = [unsent for _, unsent in read_unsent(settings.backup_dir, now=now)]
     if unsent:
         ways = " and ".join(sorted({_WAYS[channel] for alert in unsent for channel in alert.channels}))
@@ -261,7 +261,7 @@ def _archive_concerns(settings: Settings, recent: Sequence[ArchiveEntry]) -> Ite
             newest.head.run.run_id if newest.head else None,
         )
     if recent and settings.backup_drill != "off" and not any(e.drill and e.drill.passed for e in recent):
-        yield Concern("No archive has been proven by restoring it.", "Trigger restore_drill.")
+        yield Concern("No archive has been proven by restoring it.", f"Trigger {settings.backup.drill_dag_id}.")
 
 
 def age_text(age: timedelta) -> str:

@@ -88,7 +88,7 @@ def check_prerequisites(
     findings.warnings += check_identity(settings)
     scope = None
     try:
-        scope = load_scope(settings.scope_file)
+        scope = load_scope(settings.scope_file, settings.backup)
         configuration = find_configuration(scope, settings.backup_config_dir)
         findings.warnings += configuration.warnings
         findings.refuse(*configuration.errors)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+import stat
 import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -14,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 import pendulum
 
+from include.backup.backup_id import Backup
 from include.backup.errors import BackupError, MissingStepError
 from include.backup.rights import PRIVATE_FOLDER
 
@@ -65,6 +67,19 @@ def cut_off(stands_for: datetime, months: int, timezone_name: str) -> datetime:
     day = pendulum.instance(stands_for.astimezone(zone)).date().subtract(months=months)
     # fold=0: the first of two midnights; the moment of the change where there is none.
     return datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(timezone.utc)
+
+
+def make_backup_folder(folder: Path, backup: Backup) -> None:
+    """
+    Make the folder of a backup that has an id, with the rights of BACKUP_DIR, which itself is never made.
+
+    Raises:
+        OSError: If it cannot be made.
+    """
+    parent = folder.parent
+    if backup.id and parent.is_dir() and not folder.exists():
+        folder.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
+        folder.chmod(stat.S_IMODE(parent.stat().st_mode))  # the group of a shared one is handed on by itself
 
 
 def create_workspace(run: BackupRun, backup_dir: Path) -> Path:

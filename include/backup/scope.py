@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -20,7 +20,9 @@ from pydantic import (
     model_validator,
 )
 
+from include.backup.backup_id import UNNAMED, Backup
 from include.backup.errors import ScopeError
+from include.backup.fleet_file import BACKUPS, SCOPE_FILE, SCOPE_KEYS, read_mapping
 from include.backup.names import QualifiedName, copy_text_file
 
 RESERVED_FILES = frozenset(
@@ -144,51 +146,36 @@ class Scope(_Part):
         return any(fnmatchcase(name, pattern) for name in names for pattern in self.exclude)
 
 
-class _Loader(yaml.SafeLoader):
+def load_scope(path: Path, backup: Backup = UNNAMED) -> Scope:
     """
-    Refuses what nobody means in a scope file.
-
-    PyYAML takes the last of two equal keys: the first one's tables would be lost. And a few lines of aliases, each
-    of several of the one before, stand for more than any memory holds.
-    """
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()  # type: ignore[no-untyped-call]
-            raise yaml.composer.ComposerError(
-                None, None, f"an alias (*{event.anchor}) is not taken here; write it out", event.start_mark
-            )
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is there twice", key.start_mark)
-            seen.add(str(key.value))
-        return super().construct_mapping(node, deep)
-
-
-def load_scope(path: Path) -> Scope:
-    """
-    Read and check a scope file.
+    Read and check the scope of a backup: the top of a scope file, or what it has for the backup below `backups:`.
 
     Raises:
         ScopeError: One message that names the file and everything wrong in it.
     """
+    content = read_mapping(path)
+    if backup.id:
+        return _entry_scope(path, content, backup)
+    return _checked(f"{path}", {key: value for key, value in content.items() if key != BACKUPS})
+
+
+def _entry_scope(path: Path, content: Mapping[Any, Any], backup: Backup) -> Scope:
+    """Return the scope of an entry: its own, or that of the file it names, whose place counts from this one's."""
+    entries = content.get(BACKUPS)
+    entry = entries.get(backup.id) if isinstance(entries, dict) else None
+    if not isinstance(entry, dict):
+        raise ScopeError(f"{path} has no backup {backup.id!r} below '{BACKUPS}:'")
+    if entry.get(SCOPE_FILE):
+        return load_scope(path.parent / str(entry[SCOPE_FILE]))
+    own = {key: value for key, value in entry.items() if key in SCOPE_KEYS}
+    return _checked(f"{path}: {BACKUPS}.{backup.id}", {"version": content.get("version"), **own})
+
+
+def _checked(place: str, content: Mapping[Any, Any]) -> Scope:
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
-        if not isinstance(content, dict):
-            raise ScopeError(f"{path} is not a scope file: expected 'version: 1' and 'tables:'; see include/scope.yaml")
         return Scope.model_validate(content)
-    except OSError as error:
-        raise ScopeError(f"cannot read the scope file {path}: {error.strerror}; see BACKUP_SCOPE_FILE") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ScopeError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
-        raise ScopeError(f"{path}: " + "; ".join(map(_describe, error.errors()))) from None
-    except (ValueError, RecursionError) as error:  # a date or number that is none
-        raise ScopeError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+        raise ScopeError(f"{place}: " + "; ".join(map(_describe, error.errors()))) from None
 
 
 def _describe(problem: Any) -> str:

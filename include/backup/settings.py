@@ -2,25 +2,47 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 from zoneinfo import ZoneInfo
 
 from croniter import CroniterBadDateError, croniter
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from include.backup.age_keys import check_recipients
+from include.backup.backup_id import UNNAMED, Backup
 from include.backup.errors import SettingsError
 from include.backup.masking import MASK, SECRET_URLS, mask
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 PACKAGED_SCOPE_FILE = Path(__file__).resolve().parent.parent / "scope.yaml"
+DEFAULT_CONNECTION = "smart_ai_hub"
 BYTES_PER_MB = 1024 * 1024
 CRON_FIELDS = 5
 SECRET_VARIABLES = {"POSTGRES_PASSWORD", "SMTP_PASS", "BACKUP_METRICS_TOKEN", *SECRET_URLS}
 # Public keys: but a private one may be there by mistake, of any form.
 NEVER_SHOWN = SECRET_VARIABLES | {"BACKUP_AGE_RECIPIENTS"}
+# What no single backup can have for itself: the server's and the package's own, and secrets.
+OF_ALL_BACKUPS = SECRET_VARIABLES | {
+    *("POSTGRES_HOST", "POSTGRES_PORT", "POSTGRES_DB", "POSTGRES_USER"),
+    *("SMTP_HOST", "SMTP_PORT", "SMTP_USER", "SMTP_FROM", "SMTP_ALLOW_PLAINTEXT"),
+    *("BACKUP_DIR", "BACKUP_SCOPE_FILE", "BACKUP_LOG_FILE", "BACKUP_LOG_FORMAT", "BACKUP_LINK_BASE_URL"),
+}
 
 _COPY_URL = re.compile(
     r"(?:file:///[^\s?#@/]|(?!file:)[a-z][a-z0-9+.-]*://(?:[\w.-]+@)?[\w.-]+(?=/|$))[^\s?#@:\"<>\\]*"
@@ -167,6 +189,11 @@ class Settings(SourceSettings, MetricsSettings):
     smtp_from: Annotated[str, AfterValidator(_address)] | None = None
     smtp_allow_plaintext: bool = False
 
+    _backup: Backup = PrivateAttr(default=UNNAMED)
+
+    backup_connection: Annotated[str, Field(pattern=r"^[\w.-]{1,200}$")] = DEFAULT_CONNECTION
+    backup_pool: Annotated[str, Field(min_length=1, max_length=256)] = "default_pool"
+
     admin_emails: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_addresses)]
 
     backup_schedule: Annotated[str, AfterValidator(_cron)] = "0 2 * * *"
@@ -204,6 +231,17 @@ class Settings(SourceSettings, MetricsSettings):
     backup_retry_delay_seconds: Positive = 60
     backup_run_timeout_minutes: Positive = 60
 
+    @property
+    def backup(self) -> Backup:
+        """The backup whose settings these are."""
+        return self._backup
+
+    def of(self, backup: Backup) -> Self:
+        """Return these settings as those of a backup."""
+        settings = self.model_copy()
+        settings._backup = backup  # noqa: SLF001 - its own
+        return settings
+
     @field_validator("backup_copy_url")
     @classmethod
     def _copy_is_elsewhere(cls, value: str | None, info: ValidationInfo) -> str | None:
@@ -227,13 +265,18 @@ SettingsT = TypeVar("SettingsT", bound=BaseSettings)
 
 def load_settings() -> Settings:
     """
-    Read the settings from the environment.
+    Read the settings from the environment: those of the backup without an id, and what others begin with.
 
     Raises:
         SettingsError: One line for each wrong variable: its name, its value (never a secret's) and what is
             expected.
     """
     return _load(Settings)
+
+
+def settings_with(values: Mapping[str, str]) -> Settings:
+    """Read the settings, with these in place of the environment's, by the variables' names. Raises the same error."""
+    return _load(Settings, **{name.lower(): value for name, value in values.items()})
 
 
 def load_usable_settings() -> Settings:
@@ -243,14 +286,43 @@ def load_usable_settings() -> Settings:
     Raises:
         SettingsError: If it is not even known to whom, or defaults do not mend it.
     """
+    return usable_settings_with({})
+
+
+def usable_settings_with(values: Mapping[str, str]) -> Settings:
+    """Read the settings with these, without those of them that are wrong, then as `load_usable_settings` does."""
+    given = {name.lower(): value for name, value in values.items()}
+    wrong = _wrong(given)
+    given = {name: value for name, value in given.items() if name not in wrong}
+    fields = {name: Settings.model_fields[name] for name in _wrong(given)}
+    return _load(Settings, **given, **{name: f.get_default() for name, f in fields.items() if not f.is_required()})
+
+
+def _wrong(values: Mapping[str, Any]) -> set[str]:
+    """Return the names of the settings that are wrong."""
     try:
-        return Settings()
+        Settings(**values)
     except ValidationError as error:
         wrong = {str(problem["loc"][0]).lower() for problem in error.errors() if problem["loc"]}
         if "backup_max_size_mb" in wrong:  # the two limits are held against each other
             wrong.add("backup_min_size_mb")
-    fields = {name: Settings.model_fields[name] for name in wrong}
-    return _load(Settings, **{name: f.get_default() for name, f in fields.items() if not f.is_required()})
+        return wrong
+    return set()
+
+
+def heartbeat_of(backup_id: str) -> SecretStr | None:
+    """
+    Return BACKUP_HEARTBEAT_URL_<ID>: the dead-man's switch of a backup that has an id; None if it is not set.
+
+    Raises:
+        SettingsError: If it is no web address.
+    """
+    name = f"BACKUP_HEARTBEAT_URL_{backup_id.upper()}"
+    value = os.environ.get(name)
+    try:
+        return _secret_url(SecretStr(value)) if value else None
+    except ValueError as error:
+        raise SettingsError(f"wrong settings: {name}={MASK}: {error}") from None
 
 
 def load_source_settings() -> SourceSettings:

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from include.backup.backup_id import UNNAMED, Backup
 from include.backup.manifest import Sidecar
 from include.backup.missed import backfill_commands
 from include.backup.notice import Notice
@@ -29,7 +30,7 @@ class Staleness:
     max_age_hours: int
 
 
-def stale(how: Staleness, newest: str, *, zone: ZoneInfo, url: str | None) -> Notice:
+def stale(how: Staleness, newest: str, *, zone: ZoneInfo, url: str | None, backup: Backup = UNNAMED) -> Notice:
     """Return the notice that no backup has succeeded for too long; `newest` names the newest archive."""
     title = f"No backup for {how.age_hours:.0f} hours"
     if how.success is None:
@@ -47,15 +48,15 @@ def stale(how: Staleness, newest: str, *, zone: ZoneInfo, url: str | None) -> No
         text=f"{seen}; expected one within {how.max_age_hours} hours ({LIMIT}).",
         facts=(("Newest archive", newest), ("Limit", f"{how.max_age_hours} hours")),
         next_steps=(
-            "Open critical_backup in Airflow: the last line of a red task's log says what to do.",
+            f"Open {backup.dag_id} in Airflow: the last line of a red task's log says what to do.",
             "If no run is there: is the DAG paused, the scheduler running, the schedule right?",
-            "Trigger critical_backup once the cause is mended. Earlier archives are untouched.",
+            f"Trigger {backup.dag_id} once the cause is mended. Earlier archives are untouched.",
         ),
         url=url,
     )
 
 
-def unreadable(folder: Path, error: OSError, url: str | None) -> Notice:
+def unreadable(folder: Path, error: OSError, url: str | None, backup: Backup = UNNAMED) -> Notice:
     """Return the notice that BACKUP_DIR cannot be read."""
     return Notice(
         state="failed",
@@ -64,7 +65,7 @@ def unreadable(folder: Path, error: OSError, url: str | None) -> Notice:
         facts=(("Setting", f"BACKUP_DIR={folder}"),),
         next_steps=(
             "Is the volume mounted on every worker? Does the workers' user own the folder?",
-            "Trigger critical_backup once it is there again.",
+            f"Trigger {backup.dag_id} once it is there again.",
         ),
         url=url,
     )
@@ -79,7 +80,7 @@ def odd_size(sidecar: Sidecar, reasons: Sequence[str], url: str | None, _: Seque
         facts=(("Size", size_text(sidecar.archive_bytes)), ("Rows", f"{sidecar.rows:,}"), ("Run", sidecar.run.run_id)),
         next_steps=(
             "The archive is verified and kept: it holds what the database held. Look at the tables named above.",
-            "If rows were lost, an earlier archive has them: see its BACKUP_INFO.txt, or trigger restore_backup.",
+            "If rows were lost, an earlier archive has them: see its BACKUP_INFO.txt, or restore it.",
             "If it is right so, nothing is to be done; the next archives are compared with this one, too.",
         ),
         url=url,
@@ -87,13 +88,19 @@ def odd_size(sidecar: Sidecar, reasons: Sequence[str], url: str | None, _: Seque
 
 
 def missed(
-    slots: Mapping[str, datetime], every: Sequence[datetime], zone: ZoneInfo, url: str | None, keys: Sequence[str]
+    slots: Mapping[str, datetime],
+    every: Sequence[datetime],
+    zone: ZoneInfo,
+    url: str | None,
+    keys: Sequence[str],
+    *,
+    backup: Backup = UNNAMED,
 ) -> Notice:
     """Return the notice of missed nights; `keys` says which of the slots it names."""
     named = [slots[key] for key in keys]
     nights = [f"{slot.astimezone(zone):%Y-%m-%d %H:%M}" for slot in named]
     several = len(nights) > 1
-    commands = backfill_commands(named, every, zone)
+    commands = backfill_commands(named, every, zone, backup)
     return Notice(
         state="failed",
         title=f"{len(nights)} nights without an archive" if several else f"No archive for {nights[0]}",
@@ -126,14 +133,26 @@ def vanished(folder: Path, left: int, url: str | None, keys: Sequence[str]) -> N
         next_steps=(
             "Is the volume mounted, and the right one, on the worker that runs backup_watch?",
             "Who removed or changed them? Look at who may write there. Mails and second copies may have them.",
-            "Copies go back with their manifests (critical_backup_….manifest.json). Then trigger critical_backup.",
+            "Copies go back with their manifests (critical_backup_….manifest.json). Then trigger the backup.",
         ),
         url=url,
     )
 
 
-def dag_cannot_run(title: str, reason: str, *steps: str, url: str | None) -> Notice:
-    """Return the notice that critical_backup cannot run."""
-    facts = (("DAG", "critical_backup"),)
+def scope_wrong(reasons: Sequence[str]) -> Notice:
+    """Return the notice that the scope file does not say which backups there are."""
+    return Notice(
+        state="failed",
+        title="The scope file is wrong",
+        text="; ".join(reasons),
+        facts=(),
+        next_steps=("Mend what it says. Backups that are missing because of it are made again from then on.",),
+        url=None,
+    )
+
+
+def dag_cannot_run(dag_id: str, title: str, reason: str, *steps: str, url: str | None) -> Notice:
+    """Return the notice that a backup's DAG cannot run."""
+    facts = (("DAG", dag_id),)
     text = reason[:MAX_REASON_CHARACTERS]
     return Notice(state="failed", title=title, text=text, facts=facts, next_steps=steps, url=url)

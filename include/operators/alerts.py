@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from include.backup.backup_id import BACKUP_DAG, DRILL_DAG, RESTORE_DAG, Backup
 from include.operators.links import run_url
 
 if TYPE_CHECKING:
@@ -16,31 +17,32 @@ if TYPE_CHECKING:
 
     from include.backup.alerted import Failure
     from include.backup.notice import Notice
+    from include.backup.settings import Settings
 
 log = logging.getLogger(__name__)
 
-BACKUP_DAG, WATCH_DAG = "critical_backup", "backup_watch"
+WATCH_DAG = "backup_watch"
 MAX_REASON_CHARACTERS = 2000
 NO_REASON = "The process of the task ended without a word: it was killed, ran out of memory, or its worker was lost."
 
 NEXT_STEPS = {
-    "restore_drill": (
+    BACKUP_DAG: (
+        "Mend the cause, then clear the task with downstream in Airflow, or trigger the DAG.",
+        "Until then the earlier archives are there, untouched.",
+    ),
+    DRILL_DAG: (
         "Do not count on this archive until a drill has passed; the newest that passed never expires.",
-        "Mend the cause, then clear the task in Airflow, or trigger restore_drill.",
+        "Mend the cause, then clear the task in Airflow, or trigger the DAG.",
     ),
-    "restore_backup": (
+    RESTORE_DAG: (
         "Nothing that existed was changed. The new database may be there, empty or incomplete: drop it.",
-        "Mend the cause, then trigger restore_backup again; or restore by hand, as BACKUP_INFO.txt says.",
+        "Mend the cause, then trigger the DAG again; or restore by hand, as BACKUP_INFO.txt says.",
     ),
-    "backup_watch": (
+    WATCH_DAG: (
         "Mend the cause. The watch looks again every hour and tells once when it works again, not each time it fails.",
         "Until then backups go on, but nobody looks whether they are missing, odd or late.",
     ),
 }
-BACKUP_STEPS = (
-    "Mend the cause, then clear the task with downstream in Airflow, or trigger the DAG.",
-    "Until then the earlier archives are there, untouched.",
-)
 
 
 def alert_failure(context: Context) -> None:
@@ -114,26 +116,29 @@ def _tell(
 
 def _ping_failure(dag_id: str) -> None:
     from include.backup.heartbeat import ping
-    from include.backup.settings import load_usable_settings
 
-    url = load_usable_settings().backup_heartbeat_url
-    if url and dag_id == BACKUP_DAG:
+    url = _settings(dag_id).backup_heartbeat_url
+    if url and dag_id == Backup.of_dag(dag_id).dag_id:
         ping(url.get_secret_value(), "fail")
+
+
+def _settings(dag_id: str) -> Settings:
+    from include.backup.fleet import usable_settings_of
+
+    return usable_settings_of(Backup.of_dag(dag_id))
 
 
 def _was_told(failure: Failure) -> bool:
     from include.backup.alerted import was_alerted
-    from include.backup.settings import load_usable_settings
 
-    return was_alerted(load_usable_settings().backup_dir, failure)
+    return was_alerted(_settings(failure.dag_id).backup_dir, failure)
 
 
 def _mark_told(failure: Failure) -> None:
     from include.backup.alerted import mark_alerted
-    from include.backup.settings import load_usable_settings
 
     try:
-        mark_alerted(load_usable_settings().backup_dir, failure)
+        mark_alerted(_settings(failure.dag_id).backup_dir, failure)
     except OSError as error:
         log.warning("this may be told twice, for it could not be noted: %s", error)
 
@@ -152,7 +157,7 @@ def _task_notice(context: Context) -> Notice:
             ("Try", f"{ti.try_number} of {max(ti.try_number, ti.max_tries + 1)}"),
             ("Log", log_url or "in Airflow"),
         ),
-        next_steps=NEXT_STEPS.get(ti.dag_id, BACKUP_STEPS),
+        next_steps=_next_steps(ti.dag_id),
         url=log_url,
     )
 
@@ -166,9 +171,14 @@ def _run_notice(context: Context) -> Notice:
         title=f"{dag_run.dag_id} FAILED: {'timed out' if reason == 'timed_out' else reason}",
         text=_why_ended(context),
         facts=(("Run", dag_run.run_id),),
-        next_steps=NEXT_STEPS.get(dag_run.dag_id, BACKUP_STEPS),
+        next_steps=_next_steps(dag_run.dag_id),
         url=run_url(dag_run.dag_id, dag_run.run_id),
     )
+
+
+def _next_steps(dag_id: str) -> tuple[str, ...]:
+    backup_id = Backup.of_dag(dag_id).id
+    return NEXT_STEPS.get(dag_id.removesuffix(f"_{backup_id}") if backup_id else dag_id, NEXT_STEPS[BACKUP_DAG])
 
 
 def _why_ended(context: Context) -> str:

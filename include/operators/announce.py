@@ -9,10 +9,19 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, NamedTuple
 from zoneinfo import ZoneInfo
 
-from include.backup.incident import INCIDENT_FILES, WATCH_DAG, close_incident, open_incident, over_notice, read_incident
+from include.backup.backup_id import Backup
+from include.backup.fleet import usable_settings_of
+from include.backup.incident import (
+    WATCH_DAG,
+    close_incident,
+    has_incidents,
+    open_incident,
+    over_notice,
+    read_incident,
+)
 from include.backup.notice import Notice
 from include.backup.run import utc_now
-from include.backup.settings import Settings, load_usable_settings
+from include.backup.settings import Settings
 from include.backup.slack import post_to_slack
 from include.backup.templates import time_text
 from include.backup.unsent import CHANNELS, Channel, Unsent, keep_while_sending, settle
@@ -84,8 +93,9 @@ def tell(settings: Settings, notice: Notice, *, context: Context | None = None, 
     """
     Announce a notice, and leave to the watch what could not go, also if this process is killed meanwhile.
 
-    The watch then mails it to every administrator. Takes what `announce` takes.
+    The watch then mails it to every administrator. Takes what `announce` takes; the title gets the backup's id.
     """
+    notice = replace(notice, title=settings.backup.named(notice.title))
     channels: tuple[Channel, ...] = CHANNELS if settings.backup_slack_webhook_url else ("mail",)
     unsent = Unsent(notice, datetime.now(timezone.utc), channels)  # to the microsecond: its file's name keeps the order
     try:
@@ -122,10 +132,10 @@ def raise_alert(dag_id: str, notice: Notice, *, context: Context | None = None) 
 
     Of backup_watch, which fails every hour while the cause lasts, only the first of an incident is told.
     """
-    settings = load_usable_settings()  # a wrong one may be the reason
+    settings = usable_settings_of(Backup.of_dag(dag_id))  # a wrong one may be the reason
     is_first = True
     try:
-        if dag_id in INCIDENT_FILES:
+        if has_incidents(dag_id):
             is_first = open_incident(settings.backup_dir, notice.title, now=utc_now(), dag_id=dag_id)
     except OSError as error:
         log.warning("the incident could not be recorded, so nobody will be told when it is over: %s", error)

@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, BaseOperator
 
+from include.backup.backup_id import Backup
+
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from include.operators.task import BackupTask
 
 
-# A new verified archive: verify_archive makes the event, restore_drill waits for it.
-VERIFIED = Asset("critical_backup_verified")
+def verified(backup: Backup) -> Asset:
+    """Return the asset of a backup's new archives: verify_archive makes the event, the backup's drill waits for it."""
+    return Asset(f"{backup.dag_id}_verified")
+
 
 # Nothing makes or waits for it: its state store is the memory of backup_watch, the same for every worker.
 WATCH_MEMORY = Asset("backup_watch_memory")

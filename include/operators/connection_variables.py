@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
-from include.backup.settings import Settings
+from include.backup.settings import DEFAULT_CONNECTION, Settings
 
-DATABASE_CONNECTION = "smart_ai_hub"
+DATABASE_CONNECTION = DEFAULT_CONNECTION
 SMTP_CONNECTION = "smtp_default"
 DRILL_CONNECTION = "backup_drill"
 DATABASE_VARIABLE = f"AIRFLOW_CONN_{DATABASE_CONNECTION.upper()}"

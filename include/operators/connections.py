@@ -19,28 +19,27 @@ from include.backup.mail import explain
 from include.backup.masking import remember_connection
 from include.backup.settings import load_usable_settings
 from include.operators.connection_variables import (
-    DATABASE_CONNECTION,
     DRILL_CONNECTION,
     SMTP_CONNECTION,
     set_missing_connections,
 )
 
 
-def source_database() -> Database:
+def source_database(name: str) -> Database:
     """
-    Return the database behind the Airflow connection `smart_ai_hub`.
+    Return the database behind an Airflow connection: that of BACKUP_CONNECTION.
 
     Raises:
         PrerequisiteError: If the connection is missing or lacks a part.
     """
-    return _database(DATABASE_CONNECTION, _connection(DATABASE_CONNECTION), ("host", "schema", "login"))
+    return _database(name, _connection(name), ("host", "schema", "login"))
 
 
-def drill_database() -> Database:
+def drill_database(source: str) -> Database:
     """
     Return where drills restore: behind the connection `backup_drill`, otherwise on the source's own server.
 
-    Its database is only entered to make others; `postgres` if none is named.
+    Its database is only entered to make others; `postgres` if none is named. `source` is the source's connection.
 
     Raises:
         PrerequisiteError: If a connection is missing or lacks a part.
@@ -48,7 +47,7 @@ def drill_database() -> Database:
     try:
         connection = _look_up(DRILL_CONNECTION)
     except Exception:  # noqa: BLE001 - each secrets backend raises its own; it is optional
-        return dataclasses.replace(source_database(), name="postgres")
+        return dataclasses.replace(source_database(source), name="postgres")
     return _database(DRILL_CONNECTION, connection, ("host", "login"))
 
 

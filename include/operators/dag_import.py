@@ -12,8 +12,16 @@ IMPORT_TIMEOUT_SECONDS = 120
 
 
 def import_error(dag_file: Path, dag_id: str, *, timeout_seconds: float = IMPORT_TIMEOUT_SECONDS) -> str | None:
+    """Return in one line why a file does not give its DAG; None if it does."""
+    found = imported_dags(dag_file, timeout_seconds=timeout_seconds)
+    if isinstance(found, str):
+        return found
+    return None if dag_id in found else f"{dag_file} has no DAG {dag_id}"
+
+
+def imported_dags(dag_file: Path, *, timeout_seconds: float = IMPORT_TIMEOUT_SECONDS) -> frozenset[str] | str:
     """
-    Return in one line why a file does not give its DAG; None if it does.
+    Return the ids of a file's DAGs, or in one line why it cannot be imported.
 
     In a child process, because a file may hang or end its process, and what this one has imported would be reused.
     """
@@ -22,7 +30,7 @@ def import_error(dag_file: Path, dag_id: str, *, timeout_seconds: float = IMPORT
         # Tasks have no metadata database, and importing a DAG needs none; without this, airflow connects at import.
         "_AIRFLOW__AS_LIBRARY": "1",
     }
-    command = [sys.executable, "-m", __name__, str(dag_file), dag_id]
+    command = [sys.executable, "-m", __name__, str(dag_file)]
     try:
         child = subprocess.run(
             command, env=environment, capture_output=True, text=True, errors="replace", timeout=timeout_seconds,
@@ -34,14 +42,14 @@ def import_error(dag_file: Path, dag_id: str, *, timeout_seconds: float = IMPORT
         answer = json.loads(_last_line(child.stdout))
     except ValueError:
         return f"importing {dag_file.name} ended its process ({child.returncode}): {_last_line(child.stderr)}"
-    return answer if isinstance(answer, str) else None
+    return answer if isinstance(answer, str) else frozenset(answer)
 
 
 def _last_line(text: str) -> str:
     return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
 
 
-def _try_import(dag_file: Path, dag_id: str) -> str | None:
+def _try_import(dag_file: Path) -> str | list[str]:
     from airflow.dag_processing.dagbag import BundleDagBag  # noqa: PLC0415 - only the child needs Airflow's own parts
 
     if not dag_file.is_file():
@@ -51,10 +59,10 @@ def _try_import(dag_file: Path, dag_id: str) -> str | None:
     )
     if bag.import_errors:
         return _last_line(next(iter(bag.import_errors.values())))
-    return None if dag_id in bag.dags else f"{dag_file} has no DAG {dag_id}"
+    return list(bag.dags)
 
 
 if __name__ == "__main__":
     # The last line of standard output is the answer; Airflow's log stands above it.
-    result = _try_import(Path(sys.argv[1]), sys.argv[2])
+    result = _try_import(Path(sys.argv[1]))
     print("\n" + json.dumps(result), flush=True)

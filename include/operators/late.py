@@ -27,7 +27,9 @@ def alert_late(context: dict[str, Any]) -> None:
     from include.operators.announce import raise_alert
 
     try:
-        run, due = context["dag_run"], context["deadline"]["deadline_time"]
+        run = context["dag_run"]
+        due = _clock(context["deadline"]["deadline_time"], run["dag_id"])
+        slot = _clock(run["logical_date"], run["dag_id"])
         if run["state"] == "failed" and _was_told(run):
             log.info("the run has failed, which was told; that it is late as well is not")
             return
@@ -35,9 +37,9 @@ def alert_late(context: dict[str, Any]) -> None:
             run["dag_id"],
             Notice(
                 state="warning",
-                title=f"{run['dag_id']} is LATE: not finished by {_clock(due)}",
-                text=f"The run of {_clock(run['logical_date'])} is {run['state']}. Earlier archives are untouched.",
-                facts=(("Run", run["dag_run_id"]), ("State", str(run["state"])), ("Due", _clock(due))),
+                title=f"{run['dag_id']} is LATE: not finished by {due}",
+                text=f"The run of {slot} is {run['state']}. Earlier archives are untouched.",
+                facts=(("Run", run["dag_run_id"]), ("State", str(run["state"])), ("Due", due)),
                 next_steps=(
                     "Open the run: a task that waits says in its log for what (a lock, the server, another run).",
                     "It may still finish; you get its mail then. If it hangs, clear the running task.",
@@ -51,15 +53,19 @@ def alert_late(context: dict[str, Any]) -> None:
 
 def _was_told(run: dict[str, Any]) -> bool:
     from include.backup.alerted import run_was_alerted
-    from include.backup.settings import load_usable_settings
+    from include.backup.backup_id import Backup
+    from include.backup.fleet import usable_settings_of
 
-    return run_was_alerted(load_usable_settings().backup_dir, run["dag_id"], run["dag_run_id"])
+    return run_was_alerted(
+        usable_settings_of(Backup.of_dag(run["dag_id"])).backup_dir, run["dag_id"], run["dag_run_id"]
+    )
 
 
-def _clock(moment: datetime | str) -> str:
-    """Return a time as people read it, in BACKUP_TIMEZONE."""
-    from include.backup.settings import load_usable_settings
+def _clock(moment: datetime | str, dag_id: str) -> str:
+    """Return a time as people read it, in the backup's BACKUP_TIMEZONE."""
+    from include.backup.backup_id import Backup
+    from include.backup.fleet import usable_settings_of
     from include.backup.templates import time_text
 
     aware = moment if isinstance(moment, datetime) else datetime.fromisoformat(moment.replace("Z", "+00:00"))
-    return time_text(aware, ZoneInfo(load_usable_settings().backup_timezone))
+    return time_text(aware, ZoneInfo(usable_settings_of(Backup.of_dag(dag_id)).backup_timezone))

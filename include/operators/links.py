@@ -19,8 +19,12 @@ def dag_url(dag_id: str) -> str | None:
 
 
 def status_page_url(settings: Settings) -> str | None:
-    """Return the status page: where the links in mails lead, otherwise where Airflow is; None if neither is known."""
-    return _below(settings.backup_link_base_url or _airflow(), PAGE_PATH)
+    """
+    Return the backup's status page: where the links in mails lead, otherwise where Airflow is.
+
+    None if neither is known.
+    """
+    return _below(settings.backup_link_base_url or _airflow(), PAGE_PATH + settings.backup.query)
 
 
 def _airflow() -> str:

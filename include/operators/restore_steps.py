@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -35,7 +35,7 @@ def drill_archive(task: BackupTask) -> float:
     """Prove the newest archive, or the one that was asked for, by restoring it; return the seconds it took."""
     settings = task.settings
     archive = _chosen_archive(task)
-    server = drill_database()
+    server = drill_database(settings.backup_connection)
     if not may_create_databases(server):
         raise AirflowSkipException(
             f"role {server.user} may not create databases on {server.host}:{server.port}: create the Airflow "
@@ -84,7 +84,7 @@ def _chosen_archive(task: BackupTask) -> Path:
             raise BackupError(f"{wanted} is no archive in {task.backup_dir}; expected a name such as it has there")
         return found
     if not archives_there:
-        raise BackupError(f"there is no archive in {task.backup_dir}; run critical_backup first")
+        raise BackupError(f"there is no archive in {task.backup_dir}; run {task.settings.backup.dag_id} first")
     return max(archives_there, key=lambda archive: archives_there[archive].snapshot_at)
 
 
@@ -128,7 +128,7 @@ def mail_restored(task: BackupTask) -> dict[str, str]:
         ),
         url=task.run_url,
     )
-    return mail_notice(task.settings, notice)
+    return mail_notice(task.settings, replace(notice, title=task.settings.backup.named(notice.title)))
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def _order(task: BackupTask) -> RestoreOrder:
         )
     order = _order_as_given(task)
     try:
-        source = source_database()
+        source = source_database(task.settings.backup_connection)
     except PrerequisiteError:  # a site that only restores need not know the source
         source = None
     check_target(order.target, source)

@@ -32,7 +32,6 @@ from include.backup.configuration import ConfigurationResult
 from include.backup.copy_record import read_copy
 from include.backup.errors import BackupError, MissingStepError
 from include.backup.export import Export, ExportResult
-from include.backup.incident import BACKUP_DAG
 from include.backup.manifest import load_step, readable_archives, save_step
 from include.backup.masking import mask
 from include.backup.prerequisites import CheckResult
@@ -58,6 +57,7 @@ ResultT = TypeVar("ResultT")
 
 def create_workspace(task: BackupTask) -> str:
     """Step 1: make the run's own directory below BACKUP_DIR; return its name."""
+    run.make_backup_folder(task.backup_dir, task.settings.backup)
     wrong = prerequisites.check_folder(task.backup_dir, task.settings.backup_group)
     if wrong:
         raise BackupError("; ".join(wrong))
@@ -73,7 +73,7 @@ def _heartbeat(task: BackupTask, event: heartbeat.Event) -> None:
 def check_prerequisites(task: BackupTask) -> int:
     """Before step 2: look at everything that can be known before work starts; return the number of warnings."""
     workspace = task.workspace
-    database, no_database = _or_error(source_database)
+    database, no_database = _or_error(partial(source_database, task.settings.backup_connection))
     findings = prerequisites.check_prerequisites(task.settings, database, cut_off_for=task.cut_off)
     _, no_mail = _or_error(require_mail_connection) if task.delivers_mail else (None, None)
     for missing in filter(None, (no_database, no_mail)):
@@ -100,8 +100,8 @@ def export_database(task: BackupTask) -> int:
     """Steps 2 and 3: export all rows, from one snapshot; return how many."""
     settings = task.settings
     folder = task.folder("export")
-    scope = load_scope(settings.scope_file)
-    database = source_database()
+    scope = load_scope(settings.scope_file, settings.backup)
+    database = source_database(settings.backup_connection)
     with database.connect() as session:
         clients = find_clients(session.info.server_version // 10000)
     export = Export(database, clients, folder, parallel=settings.backup_parallel)
@@ -119,7 +119,7 @@ def export_database(task: BackupTask) -> int:
 def copy_configuration(task: BackupTask) -> int:
     """Step 4: copy the configuration files; return how many."""
     folder = task.folder("configuration")
-    scope = load_scope(task.settings.scope_file)
+    scope = load_scope(task.settings.scope_file, task.settings.backup)
     result = configuration.copy_configuration(scope, task.settings.backup_config_dir, folder)
     for warning in result.warnings:
         log.warning("%s", warning)
@@ -267,6 +267,7 @@ def _email(kind: Literal["attachment", "link"], task: BackupTask) -> dict[str, s
         copy=read_copy(archive),
         copy_awaited=settings.backup_copy_url is not None,
         link_days=settings.backup_link_days,
+        backup=settings.backup,
     )
     return deliver_archive(task, mail)
 
@@ -293,7 +294,9 @@ def update_status(task: BackupTask) -> bool:
 def _end_incident(task: BackupTask) -> None:
     """Tell once that an incident is over; what goes wrong with that never fails a backup."""
     try:
-        tell_it_is_over(task.settings, BACKUP_DAG, f"{task.archive[0].name} is verified.", url=task.run_url)
+        tell_it_is_over(
+            task.settings, task.settings.backup.dag_id, f"{task.archive[0].name} is verified.", url=task.run_url
+        )
     except (BackupError, OSError) as error:
         log.warning("it could not be told that the incident is over, the next success tells it: %s", error)
 

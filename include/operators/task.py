@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException
 
+from include.backup.backup_id import Backup
 from include.backup.errors import BackupError, MissingStepError, TemporaryError
+from include.backup.fleet import settings_of
 from include.backup.manifest import Sidecar, read_sidecar, readable_archives
 from include.backup.rights import PRIVATE_FOLDER
 from include.backup.run import BackupRun, cut_off, open_workspace
-from include.backup.settings import Settings, load_settings
+from include.backup.settings import Settings
 from include.operators.error_log import recorded_errors
 from include.operators.links import run_url
 
@@ -77,8 +79,8 @@ class BackupTask:
 
     @cached_property
     def settings(self) -> Settings:
-        """The settings, read again in every task."""
-        return load_settings()
+        """The settings of the DAG's backup, read again in every task."""
+        return settings_of(Backup.of_dag(self.context["dag_run"].dag_id))
 
     @cached_property
     def run(self) -> BackupRun:
@@ -128,7 +130,7 @@ class BackupTask:
 
     @property
     def backup_dir(self) -> Path:
-        """BACKUP_DIR."""
+        """BACKUP_DIR, or the backup's own folder in it."""
         return self.settings.backup_dir
 
     @property

@@ -4,44 +4,44 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from datetime import datetime, timedelta
-from functools import partial
-from http import HTTPStatus
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from airflow.sdk.exceptions import AirflowRuntimeError
-
-from include.backup.incident import BACKUP_DAG, WATCH_DAG
-from include.backup.observe import observe
+from include.backup import watch_notices
+from include.backup.backup_id import UNNAMED, Backup
+from include.backup.fleet import Fleet, read_fleet, usable_settings_of
+from include.backup.incident import WATCH_DAG
+from include.backup.observe import FOLDER, STALE, observe
 from include.backup.run import utc_now
 from include.backup.settings import Settings, load_usable_settings
 from include.backup.unsent import Channel, read_unsent, settle
-from include.backup.watch import Lasting, plan_alerts, read_memory
-from include.backup.watch_notices import dag_cannot_run
+from include.backup.watch import Lasting, Memory, Observation, plan_alerts, read_memory
 from include.operators.announce import announce, tell, tell_it_is_over
-from include.operators.dag_import import import_error
+from include.operators.dag_import import imported_dags
+from include.operators.error_log import record_error
 from include.operators.links import dag_url
 from include.operators.task import BackupTask
-
-if TYPE_CHECKING:
-    from airflow.sdk.execution_time.comms import DagResult
+from include.operators.watch_dags import DAG_PROBLEMS, BackupDag, dag_problem
 
 log = logging.getLogger(__name__)
 
-MEMORY_KEY = "watch"
+MEMORY_KEY = "watch"  # of a backup with an id: watch_<id>
+SCOPE = "scope"
 
-# In the order in which they are looked for.
-DAG_PROBLEMS = IMPORT, MISSING, PAUSED, UNPLANNED = "import", "missing", "paused", "unplanned"
-CAN_BE_IMPORTED = f"{BACKUP_DAG} can be imported again"
-IS_KNOWN = f"{BACKUP_DAG} is known to Airflow again"
-IS_UNPAUSED = f"{BACKUP_DAG} is not paused any more"
-IS_SCHEDULED = f"{BACKUP_DAG} is being scheduled again"
+
+@dataclasses.dataclass(frozen=True)
+class Looking:
+    """One look: the task, the moment, the backups, and what the file of their DAGs gives (or why it does not)."""
+
+    task: BackupTask
+    now: datetime
+    fleet: Fleet
+    imported: frozenset[str] | str
 
 
 def watch_backups(task: BackupTask) -> int:
     """
-    Look at the backups, announce what is new; return how many alerts.
+    Look at every backup, announce what is new; return how many alerts. One that cannot be looked at stops no other.
 
     Raises:
         SettingsError: If ADMIN_EMAILS is wrong.
@@ -49,31 +49,73 @@ def watch_backups(task: BackupTask) -> int:
     """
     # Wrong settings are what keeps critical_backup from being imported: somebody has to say so.
     settings = load_usable_settings()
-    now = utc_now()
+    fleet = read_fleet(settings)
+    looking = Looking(task, utc_now(), fleet, imported_dags(_dag_file(task)))
+    alerts, errors = 0, []
+    # What concerns all is told with the backup that has no id, also where there is no such backup.
+    for backup in dict.fromkeys((UNNAMED, *fleet.backups)):
+        try:
+            alerts += _watch(looking, backup)
+        except Exception as error:
+            log.exception("the watch of %s failed", backup.dag_id)
+            errors.append(error)
+    for other in errors[1:]:  # the first fails the task, which records it
+        record_error(str(other), context=task.context, error=other)
+    if errors:
+        raise errors[0]
+    done = "The watch has looked, and told what there was to tell."
+    tell_it_is_over(settings, WATCH_DAG, done, url=dag_url(UNNAMED.dag_id))
+    return alerts
+
+
+def _dag_file(task: BackupTask) -> Path:
+    return Path(task.context["dag"].fileloc).with_name(f"{UNNAMED.dag_id}.py")
+
+
+def _watch(looking: Looking, backup: Backup) -> int:
+    """Look at one backup, announce what is new; return how many alerts."""
+    settings, now = usable_settings_of(backup), looking.now
     errors = _send_kept_alerts(settings, now=now)
-    store = task.context["asset_state_store"]
-    memory = read_memory(store.get(MEMORY_KEY), now=now)
-    url = dag_url(BACKUP_DAG)
-    seen = observe(settings, first_look_at=memory.first_look_at, now=now, url=url, known=memory.archives)
-    problem = _dag_problem(task, settings, now=now, url=url)
-    if problem:  # it hides whether those looked for after it are over
-        hidden = DAG_PROBLEMS[DAG_PROBLEMS.index(problem.key) :]
-        seen = dataclasses.replace(seen, lasting=(problem, *seen.lasting), unknown=seen.unknown.union(hidden))
-    alerts, memory = plan_alerts(seen, memory, now=now)
+    store = looking.task.context["asset_state_store"]
+    key = f"{MEMORY_KEY}_{backup.id}" if backup.id else MEMORY_KEY
+    memory = read_memory(store.get(key), now=now)
+    alerts, memory = plan_alerts(_see(looking, settings, memory), memory, now=now)
     for alert in alerts:
         log.warning("%s: %s", alert.notice.title, "; ".join(alert.notice.text.splitlines()))
         outcome = tell(settings, alert.notice)
         errors |= outcome.errors
         if outcome.is_lost:
             break  # not remembered: the next look tells it
-        store.set(MEMORY_KEY, alert.memory.model_dump(mode="json"))
+        store.set(key, alert.memory.model_dump(mode="json"))
     else:
-        store.set(MEMORY_KEY, memory.model_dump(mode="json"))
-    log.info("open incidents: %s", ", ".join(i.title for i in memory.incidents.values()) or "none")
+        store.set(key, memory.model_dump(mode="json"))
+    titles = ", ".join(incident.title for incident in memory.incidents.values())
+    log.info("%s: open incidents: %s", backup.dag_id, titles or "none")
     if error := errors.get("mail"):
         raise error
-    tell_it_is_over(settings, WATCH_DAG, "The watch has looked, and told what there was to tell.", url=url)
     return len(alerts)
+
+
+def _see(looking: Looking, settings: Settings, memory: Memory) -> Observation:
+    """Return what is wrong with one backup: its folder, its DAG, and with the one that has no id the scope file."""
+    backup, now, url = settings.backup, looking.now, dag_url(settings.backup.dag_id)
+    if backup in looking.fleet.backups:
+        seen = observe(settings, first_look_at=memory.first_look_at, now=now, url=url, known=memory.archives)
+    else:
+        seen = Observation(unknown=frozenset({STALE, FOLDER}), complete=False)
+    lasting, unknown = seen.lasting, seen.unknown
+    if looking.fleet.errors and not backup.id:
+        notice = watch_notices.scope_wrong(looking.fleet.errors)
+        lasting = (Lasting(SCOPE, notice, "The scope file is right again"), *lasting)
+    if isinstance(looking.imported, str) and backup.id:
+        unknown = unknown.union(DAG_PROBLEMS)  # told once, not for each
+    elif isinstance(looking.imported, str) or backup in looking.fleet.backups:
+        dag = BackupDag(backup, _dag_file(looking.task), settings.backup_run_timeout_minutes)
+        problem = dag_problem(looking.task, dag, looking.imported, now=now)
+        if problem:  # it hides whether those looked for after it are over
+            unknown = unknown.union(DAG_PROBLEMS[DAG_PROBLEMS.index(problem.key) :])
+            lasting = (problem, *lasting)
+    return dataclasses.replace(seen, lasting=lasting, unknown=unknown)
 
 
 def _send_kept_alerts(settings: Settings, *, now: datetime) -> dict[Channel, Exception]:
@@ -93,38 +135,3 @@ def _send_kept_alerts(settings: Settings, *, now: datetime) -> dict[Channel, Exc
         if not lacking:
             log.warning("sent late: %s", unsent.notice.title)
     return errors
-
-
-def _dag_problem(task: BackupTask, settings: Settings, *, now: datetime, url: str | None) -> Lasting | None:
-    """Return why critical_backup cannot run, if so: as a worker imports it, and as Airflow knows it."""
-    dag_file = Path(task.context["dag"].fileloc).with_name(f"{BACKUP_DAG}.py")
-    cannot = partial(dag_cannot_run, url=url)
-    error = import_error(dag_file, BACKUP_DAG)
-    if error:
-        advice = "Mend what it says: a setting, the file, or what is installed. Airflow reads the file again by itself."
-        return Lasting(IMPORT, cannot(f"{BACKUP_DAG} cannot be imported", error, advice), CAN_BE_IMPORTED)
-    known = _known_dag(task)
-    if known is None:
-        seen = f"Airflow does not know the DAG, though {dag_file.name} can be imported here."
-        advice = "Is the dag-processor running, with the same DAG folder, settings and packages?"
-        return Lasting(MISSING, cannot(f"{BACKUP_DAG} is missing from Airflow", seen, advice), IS_KNOWN)
-    if known.is_paused:
-        advice = f"Unpause it in Airflow, or with: airflow dags unpause {BACKUP_DAG}"
-        return Lasting(PAUSED, cannot(f"{BACKUP_DAG} is paused", "No backup is made while it is.", advice), IS_UNPAUSED)
-    # A DAG that only the dag-processor cannot import is still known, but nobody plans its runs any more.
-    late = now - timedelta(minutes=settings.backup_run_timeout_minutes, hours=1)
-    if known.next_dagrun and known.next_dagrun < late:
-        seen = f"Its run of {known.next_dagrun.isoformat()} has not been started."
-        advice = "Look at Airflow's import errors, and at the logs of its scheduler and dag-processor."
-        return Lasting(UNPLANNED, cannot(f"{BACKUP_DAG} is not being scheduled", seen, advice), IS_SCHEDULED)
-    return None
-
-
-def _known_dag(task: BackupTask) -> DagResult | None:
-    """Return what Airflow knows of the DAG, by the task's own access to it; None if it does not know it."""
-    try:
-        return task.context["ti"].get_dag(BACKUP_DAG)
-    except AirflowRuntimeError as error:
-        if (error.error.detail or {}).get("status_code") != HTTPStatus.NOT_FOUND:
-            raise
-        return None

@@ -8,7 +8,7 @@ import pytest
 from airflow.providers.smtp.hooks.smtp import SmtpHook
 
 from include.backup.errors import PrerequisiteError
-from include.operators.connection_variables import SMTP_CONNECTION, connection_variables
+from include.operators.connection_variables import DATABASE_CONNECTION, SMTP_CONNECTION, connection_variables
 from include.operators.connections import source_database
 
 VARIABLES = {
@@ -41,7 +41,7 @@ def mail_hook() -> SmtpHook:
 def test_database_comes_back_as_it_went_in_with_every_odd_character(monkeypatch: pytest.MonkeyPatch) -> None:
     """A password needs no quoting, because the connection is JSON."""
     use(monkeypatch)
-    database = source_database()
+    database = source_database(DATABASE_CONNECTION)
     assert (database.host, database.port, database.name, database.user, database.password) == (
         "db.example.com",
         6543,
@@ -54,7 +54,7 @@ def test_database_comes_back_as_it_went_in_with_every_odd_character(monkeypatch:
 def test_database_in_a_message_has_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither str() nor repr() gives it away."""
     use(monkeypatch)
-    database = source_database()
+    database = source_database(DATABASE_CONNECTION)
     assert VARIABLES["POSTGRES_PASSWORD"] not in f"{database} {database!r}"
 
 
@@ -64,14 +64,14 @@ def test_connection_that_lacks_a_part_is_refused_naming_the_part(monkeypatch: py
     connection = {"conn_type": "postgres", "host": "h", "schema": "d", "login": "u", missing: ""}
     monkeypatch.setenv(DATABASE_VARIABLE, json.dumps(connection))
     with pytest.raises(PrerequisiteError, match=f"connection smart_ai_hub has no {missing}; expected"):
-        source_database()
+        source_database(DATABASE_CONNECTION)
 
 
 def test_missing_connection_is_refused_saying_how_to_make_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """One line: which connection, and where to create it."""
     monkeypatch.delenv(DATABASE_VARIABLE, raising=False)
     with pytest.raises(PrerequisiteError, match=r"no connection smart_ai_hub.*AIRFLOW_CONN_SMART_AI_HUB") as raised:
-        source_database()
+        source_database(DATABASE_CONNECTION)
     assert "\n" not in str(raised.value)
 
 
@@ -79,7 +79,7 @@ def test_connection_without_a_port_uses_postgresqls(monkeypatch: pytest.MonkeyPa
     """A connection made by hand in the UI may have none."""
     connection = {"conn_type": "postgres", "host": "h", "schema": "d", "login": "u"}
     monkeypatch.setenv(DATABASE_VARIABLE, json.dumps(connection))
-    assert source_database().port == 5432
+    assert source_database(DATABASE_CONNECTION).port == 5432
 
 
 def test_tls_parameters_of_the_connection_reach_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +92,7 @@ def test_tls_parameters_of_the_connection_reach_the_database(monkeypatch: pytest
         "extra": {"sslmode": "verify-full", "sslrootcert": "/ca.pem"},
     }
     monkeypatch.setenv(DATABASE_VARIABLE, json.dumps(connection))
-    environment = source_database().environment
+    environment = source_database(DATABASE_CONNECTION).environment
     assert (environment["PGSSLMODE"], environment["PGSSLROOTCERT"]) == ("verify-full", "/ca.pem")
 
 
