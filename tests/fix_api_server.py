@@ -16,10 +16,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from include.backup.settings import BYTES_PER_MB
+from include.backup.settings import BYTES_PER_MB, PACKAGED_SCOPE_FILE
 from include.demo.airflow_processes import AIRFLOW
 from include.demo.child_process import ChildProcess, bound_to_parent, last_lines, start_child
 from include.demo.ports import HOST, free_port
+from tests.auth_manager import ONE_BACKUP_ONLY
 from tests.fix_airflow import LocalAirflow
 from tests.fix_archives import publish_archive
 
@@ -30,7 +31,7 @@ STOP_SECONDS = 10.0
 METRICS_TOKEN = "the-token-of-the-metrics-0123456789"
 
 # By name: their roles in Airflow. A viewer may look at everything, a user may start runs, a guest may nothing.
-ROLES = {"admin": "admin", "user": "user", "viewer": "viewer", "guest": ""}
+ROLES = {"admin": "admin", "user": "user", "viewer": "viewer", "guest": "", ONE_BACKUP_ONLY: "viewer"}
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class ApiServer:
 
     address: str
     backup_dir: Path
+    scope_file: Path
     process: ChildProcess
     passwords: Mapping[str, str]
     tokens: dict[str, str] = field(default_factory=dict)
@@ -86,6 +88,7 @@ def api_server_process(airflow: LocalAirflow, tmp_path_factory: pytest.TempPathF
     environment = os.environ | {
         "PYTHONPATH": os.fspath(Path(__file__).resolve().parent.parent),
         "PYTHONUNBUFFERED": "1",
+        "AIRFLOW__CORE__AUTH_MANAGER": "tests.auth_manager.OneBackupAuthManager",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{user}:{role}" for user, role in ROLES.items()),
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": os.fspath(password_file),
@@ -95,6 +98,7 @@ def api_server_process(airflow: LocalAirflow, tmp_path_factory: pytest.TempPathF
         "AIRFLOW__API__WORKERS": "1",
         "ADMIN_EMAILS": "admin@example.com",
         "BACKUP_DIR": os.fspath(backup_dir),
+        "BACKUP_SCOPE_FILE": os.fspath(folder / "scope.yaml"),
         "BACKUP_MIN_SIZE_MB": "0",
         "BACKUP_METRICS_TOKEN": METRICS_TOKEN,
     }
@@ -102,7 +106,7 @@ def api_server_process(airflow: LocalAirflow, tmp_path_factory: pytest.TempPathF
     process = start_child("api-server", command, environment=environment, log=folder / "api-server.log")
     try:
         _wait_until_ready(address, process)
-        yield ApiServer(address, backup_dir, process, passwords)
+        yield ApiServer(address, backup_dir, folder / "scope.yaml", process, passwords)
     finally:
         process.request_stop(signal.SIGTERM)
         process.wait_or_kill(STOP_SECONDS)
@@ -110,7 +114,8 @@ def api_server_process(airflow: LocalAirflow, tmp_path_factory: pytest.TempPathF
 
 @pytest.fixture
 def api_server(api_server_process: ApiServer) -> ApiServer:
-    """A real api-server whose BACKUP_DIR is there, and empty."""
+    """A real api-server whose BACKUP_DIR is there, and empty; its scope file is the packaged one."""
+    shutil.copy(PACKAGED_SCOPE_FILE, api_server_process.scope_file)
     shutil.rmtree(api_server_process.backup_dir, ignore_errors=True)
     api_server_process.backup_dir.mkdir(mode=0o700)
     return api_server_process

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
+
 from include.backup.backup_id import ID, UNNAMED, Backup
 from include.backup.errors import ScopeError, SettingsError
 from include.backup.fleet_file import BACKUPS, SCOPE_FILE, SCOPE_KEYS, read_mapping
@@ -47,9 +49,8 @@ class Fleet:
     errors: tuple[str, ...] = ()
 
 
-def read_fleet(settings: Settings) -> Fleet:
-    """Return the backups of the scope file; the one without an id alone where it cannot be read: its run says why."""
-    path = settings.scope_file
+def read_fleet(path: Path) -> Fleet:
+    """Return the backups of a scope file; the one without an id alone where it cannot be read: its run says why."""
     try:
         content = read_mapping(path)
     except ScopeError as error:
@@ -86,42 +87,47 @@ def settings_of(backup: Backup, environment: Settings | None = None) -> Settings
         return environment
     place = f"{environment.scope_file}: {BACKUPS}.{backup.id}"
     try:
-        settings = settings_with(_checked_values(environment.scope_file, backup))
+        settings = settings_with(_checked_values(environment.scope_file, backup), environment)
     except (SettingsError, ScopeError) as error:
         text = str(error)
         for key, variable in NAMED_SETTINGS.items():
             text = text.replace(f"{variable}=", f"{key}=")
         raise SettingsError(f"{place}: {text}") from None
-    return _own(settings, backup)
+    return _own(settings, backup, heartbeat_of(backup.id))
 
 
-def usable_settings_of(backup: Backup) -> Settings:
+def usable_settings_of(backup: Backup, environment: Settings | None = None) -> Settings:
     """
     Return the settings of a backup with what the environment or the default says in place of each wrong value.
 
     For whoever reports that something is wrong: above all it is known where the backup lies and who gets a mail.
+    Takes what `settings_of` takes.
 
     Raises:
         SettingsError: If it is not even known to whom.
     """
-    environment = load_usable_settings()
+    environment = environment or load_usable_settings()
     if not backup.id:
         return environment
     try:
         entry = _entry(environment.scope_file, backup)
     except ScopeError:
         entry = {}
-    return _own(usable_settings_with(_values(entry)), backup)
+    settings = usable_settings_with(_values(entry), environment)
+    try:
+        return _own(settings, backup, heartbeat_of(backup.id))
+    except SettingsError:
+        return _own(settings, backup, None)
 
 
-def _own(settings: Settings, backup: Backup) -> Settings:
+def _own(settings: Settings, backup: Backup, heartbeat: SecretStr | None) -> Settings:
     """Return the settings with everything apart that two backups must not share."""
     url = settings.backup_copy_url
     changes = {
         "backup_dir": backup.folder(settings.backup_dir),
         "backup_copy_url": f"{url}/{backup.id}" if url else None,
         # One switch for several would hear of the others' success while this one is silent.
-        "backup_heartbeat_url": heartbeat_of(backup.id),
+        "backup_heartbeat_url": heartbeat,
     }
     return settings.model_copy(update=changes).of(backup)
 

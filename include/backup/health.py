@@ -12,13 +12,15 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone, tzinfo
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 LAST_SUCCESS_FILE = ".last_backup_success"
 LAST_SIZE_FILE = ".last_backup_size_mb"
+# Where scope.yaml names several backups, backup_watch leaves their limits here: this program reads no YAML.
+FLEET_FILE = ".backups.json"
 ARCHIVE_NAME = re.compile(r"critical_backup_[0-9]{8}_[0-9]{6}\.tar\.gz(\.age)?")
 BYTES_PER_MB = 1024 * 1024
 CLOCKS_DIFFER = timedelta(minutes=5)  # between the worker and whoever looks
@@ -56,6 +58,7 @@ class Limits(NamedTuple):
     max_age_hours: int
     min_size_mb: int
     max_size_mb: int
+    backup_id: str = ""
 
 
 class Report(NamedTuple):
@@ -86,6 +89,49 @@ def read_limits(environment: Mapping[str, str]) -> Limits:
     )
 
 
+def read_fleet_limits(environment: Mapping[str, str]) -> tuple[Limits, ...]:
+    """Return the limits of every backup; those of the environment alone if there is only the one. Raise Unhealthy."""
+    own = read_limits(environment)
+    path = _join(own.backup_dir, FLEET_FILE)
+    if not os.path.lexists(path):
+        return (own,)
+    fleet = _read_json(path, ("backups", dict))["backups"]
+    found = []
+    for backup_id, entry in fleet.items():
+        variables = {name: str(value) for name, value in entry.items()} if isinstance(entry, dict) else {}
+        folder = _join(own.backup_dir, backup_id) if backup_id else own.backup_dir
+        limits = read_limits(variables if backup_id else environment)
+        found.append(limits._replace(backup_dir=folder, backup_id=backup_id))
+    return tuple(found) or (own,)
+
+
+def check_fleet(fleet: Sequence[Limits], *, now: datetime) -> Report:
+    """
+    Look at every backup; the worst one's answer is that of all, and says whose it is.
+
+    Args:
+        fleet: Of at least one.
+        now: Aware.
+    """
+    reports = {limits.backup_id: check_health(limits, now=now) for limits in fleet}
+    if len(reports) == 1:
+        return next(iter(reports.values()))
+    bad = {backup_id: report for backup_id, report in reports.items() if not report.healthy}
+    if bad:
+        backup_id, worst = next(iter(bad.items()))
+        reason = f"{len(bad)} of {len(reports)} backups; {_dag_id(backup_id)}: {worst.reason}"
+    else:
+        backup_id, worst = max(reports.items(), key=lambda pair: pair[1].facts["age_hours"])
+        reason = f"{len(reports)} backups; the oldest, {_dag_id(backup_id)}: {worst.reason}"
+    warnings = tuple(f"{_dag_id(which)}: {line}" for which, report in reports.items() for line in report.warnings)
+    states = {_dag_id(which): report.healthy for which, report in reports.items()}
+    return worst._replace(reason=reason, warnings=warnings, facts={**worst.facts, "backups": states})
+
+
+def _dag_id(backup_id: str) -> str:
+    return f"critical_backup_{backup_id}" if backup_id else "critical_backup"
+
+
 def check_health(limits: Limits, *, now: datetime) -> Report:
     """
     Look at the status files, the newest archive with its manifest and drill, and the disk.
@@ -97,7 +143,7 @@ def check_health(limits: Limits, *, now: datetime) -> Report:
     facts: dict[str, Any] = {}
     warnings: list[str] = []
     try:
-        archives = _archives(limits.backup_dir)
+        archives = _archives(limits)
         disk = os.statvfs(limits.backup_dir)
         facts["free_bytes"] = disk.f_bavail * disk.f_frsize
         _check_last_success(limits, now, facts)
@@ -142,8 +188,11 @@ def odd_figures(limits: Limits, *, archive_bytes: int, free_bytes: int, copies: 
     return odd
 
 
-def _archives(folder: str) -> list[str]:
+def _archives(limits: Limits) -> list[str]:
     """Return the names of the archives, newest first."""
+    folder = limits.backup_dir
+    if limits.backup_id and os.path.isdir(os.path.dirname(folder)) and not os.path.lexists(folder):  # noqa: PTH112, PTH120 - see below
+        raise Unhealthy(f"{folder} is not there: no backup of {limits.backup_id} has run yet", FIRST_BACKUP)
     try:
         names = os.listdir(folder)  # noqa: PTH208 - pathlib would double the time that the imports take
     except FileNotFoundError:
@@ -301,7 +350,7 @@ def _answer(arguments: list[str], environment: Mapping[str, str]) -> Report:
     if set(arguments) - {"--json"}:
         return Report(False, _one_line(f"{arguments!r} is not understood; {USAGE}"), (), {})
     try:
-        return check_health(read_limits(environment), now=datetime.now(timezone.utc))
+        return check_fleet(read_fleet_limits(environment), now=datetime.now(timezone.utc))
     except Unhealthy as unhealthy:
         return Report(False, _one_line(str(unhealthy)), (), {}, unhealthy.remedy)
     except Exception as error:  # noqa: BLE001 - a stack trace is no line of reason

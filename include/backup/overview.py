@@ -107,14 +107,7 @@ def look(settings: Settings, airflow: AirflowFacts, *, now: datetime) -> Overvie
         now: Aware.
     """
     zone = ZoneInfo(settings.backup_timezone)
-    limits = health.Limits(
-        backup_dir=str(settings.backup_dir),
-        zone=zone,
-        max_age_hours=settings.backup_max_age_hours,
-        min_size_mb=settings.backup_min_size_mb,
-        max_size_mb=settings.backup_max_size_mb,
-    )
-    report = health.check_health(limits, now=now)
+    report = health.check_health(limits_of(settings), now=now)
     begin = now - timedelta(days=CALENDAR_DAYS)
     try:
         archives = ArchiveList(settings.backup_dir)
@@ -137,6 +130,18 @@ def look(settings: Settings, airflow: AirflowFacts, *, now: datetime) -> Overvie
         missed=neighbours(missed, every),
         backfill=backfill_commands(missed, every, zone, settings.backup),
         in_clear=newest.in_clear if newest else (),
+    )
+
+
+def limits_of(settings: Settings) -> health.Limits:
+    """Return what the health check needs to know of a backup."""
+    return health.Limits(
+        backup_dir=str(settings.backup_dir),
+        zone=ZoneInfo(settings.backup_timezone),
+        max_age_hours=settings.backup_max_age_hours,
+        min_size_mb=settings.backup_min_size_mb,
+        max_size_mb=settings.backup_max_size_mb,
+        backup_id=settings.backup.id,
     )
 
 

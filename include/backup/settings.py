@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from croniter import CroniterBadDateError, croniter
 from pydantic import (
     AfterValidator,
+    BaseModel,
     BeforeValidator,
     Field,
     PrivateAttr,
@@ -274,11 +275,6 @@ def load_settings() -> Settings:
     return _load(Settings)
 
 
-def settings_with(values: Mapping[str, str]) -> Settings:
-    """Read the settings, with these in place of the environment's, by the variables' names. Raises the same error."""
-    return _load(Settings, **{name.lower(): value for name, value in values.items()})
-
-
 def load_usable_settings() -> Settings:
     """
     Read the settings with the default in place of each wrong value: for whoever reports that they are wrong.
@@ -286,28 +282,44 @@ def load_usable_settings() -> Settings:
     Raises:
         SettingsError: If it is not even known to whom, or defaults do not mend it.
     """
-    return usable_settings_with({})
-
-
-def usable_settings_with(values: Mapping[str, str]) -> Settings:
-    """Read the settings with these, without those of them that are wrong, then as `load_usable_settings` does."""
-    given = {name.lower(): value for name, value in values.items()}
-    wrong = _wrong(given)
-    given = {name: value for name, value in given.items() if name not in wrong}
-    fields = {name: Settings.model_fields[name] for name in _wrong(given)}
-    return _load(Settings, **given, **{name: f.get_default() for name, f in fields.items() if not f.is_required()})
-
-
-def _wrong(values: Mapping[str, Any]) -> set[str]:
-    """Return the names of the settings that are wrong."""
     try:
-        Settings(**values)
+        return Settings()
     except ValidationError as error:
-        wrong = {str(problem["loc"][0]).lower() for problem in error.errors() if problem["loc"]}
-        if "backup_max_size_mb" in wrong:  # the two limits are held against each other
-            wrong.add("backup_min_size_mb")
-        return wrong
-    return set()
+        fields = {name: Settings.model_fields[name] for name in _wrong(error)}
+    return _load(Settings, **{name: f.get_default() for name, f in fields.items() if not f.is_required()})
+
+
+def settings_with(values: Mapping[str, str], environment: Settings) -> Settings:
+    """Return the environment's settings with these, by the variables' names. Raises as `load_settings`."""
+    try:
+        return _changed(values, environment)
+    except ValidationError as error:
+        raise SettingsError("wrong settings: " + "; ".join(map(_describe, error.errors()))) from None
+
+
+def usable_settings_with(values: Mapping[str, str], environment: Settings) -> Settings:
+    """Return the environment's settings with those of these that are right. Raises as `load_settings`."""
+    try:
+        return _changed(values, environment)
+    except ValidationError as error:
+        wrong = _wrong(error)
+    return settings_with({name: value for name, value in values.items() if name.lower() not in wrong}, environment)
+
+
+def _changed(values: Mapping[str, str], environment: Settings) -> Settings:
+    # Not Settings(), which reads the environment anew: a hundred times the time, and there may be hundreds of backups.
+    settings = Settings.__new__(Settings)
+    known = {name: getattr(environment, name) for name in environment.model_fields_set}
+    BaseModel.__init__(settings, **known | {name.lower(): value for name, value in values.items()})
+    return settings
+
+
+def _wrong(error: ValidationError) -> set[str]:
+    """Return the names of the settings that are wrong."""
+    wrong = {str(problem["loc"][0]).lower() for problem in error.errors() if problem["loc"]}
+    if "backup_max_size_mb" in wrong:  # the two limits are held against each other
+        wrong.add("backup_min_size_mb")
+    return wrong
 
 
 def heartbeat_of(backup_id: str) -> SecretStr | None:

@@ -26,7 +26,7 @@ def each_backup() -> Iterator[Settings]:
     """
     environment = load_settings()
     wanted = get_parsing_context().dag_id
-    for backup in read_fleet(environment).backups:
+    for backup in read_fleet(environment.scope_file).backups:
         if wanted and wanted not in (backup.dag_id, backup.drill_dag_id, backup.restore_dag_id):
             continue
         try:

@@ -10,6 +10,7 @@ from pathlib import Path
 from include.backup import watch_notices
 from include.backup.backup_id import UNNAMED, Backup
 from include.backup.fleet import Fleet, read_fleet, usable_settings_of
+from include.backup.fleet_limits import write_limits
 from include.backup.incident import WATCH_DAG
 from include.backup.observe import FOLDER, STALE, observe
 from include.backup.run import utc_now
@@ -31,9 +32,19 @@ SCOPE = "scope"
 
 @dataclasses.dataclass(frozen=True)
 class Looking:
-    """One look: the task, the moment, the backups, and what the file of their DAGs gives (or why it does not)."""
+    """
+    One look.
+
+    Args:
+        task: Of the watch.
+        settings: Of the environment.
+        now: Aware.
+        fleet: The backups.
+        imported: The ids of the DAGs that their file gives, or why it gives none.
+    """
 
     task: BackupTask
+    settings: Settings
     now: datetime
     fleet: Fleet
     imported: frozenset[str] | str
@@ -49,8 +60,9 @@ def watch_backups(task: BackupTask) -> int:
     """
     # Wrong settings are what keeps critical_backup from being imported: somebody has to say so.
     settings = load_usable_settings()
-    fleet = read_fleet(settings)
-    looking = Looking(task, utc_now(), fleet, imported_dags(_dag_file(task)))
+    fleet = read_fleet(settings.scope_file)
+    _leave_limits(fleet, settings)
+    looking = Looking(task, settings, utc_now(), fleet, imported_dags(_dag_file(task)))
     alerts, errors = 0, []
     # What concerns all is told with the backup that has no id, also where there is no such backup.
     for backup in dict.fromkeys((UNNAMED, *fleet.backups)):
@@ -68,13 +80,20 @@ def watch_backups(task: BackupTask) -> int:
     return alerts
 
 
+def _leave_limits(fleet: Fleet, settings: Settings) -> None:
+    try:
+        write_limits(fleet, settings)
+    except OSError as error:  # BACKUP_DIR is looked at below
+        log.warning("the health check does not get the limits of each backup: %s", error)
+
+
 def _dag_file(task: BackupTask) -> Path:
     return Path(task.context["dag"].fileloc).with_name(f"{UNNAMED.dag_id}.py")
 
 
 def _watch(looking: Looking, backup: Backup) -> int:
     """Look at one backup, announce what is new; return how many alerts."""
-    settings, now = usable_settings_of(backup), looking.now
+    settings, now = usable_settings_of(backup, looking.settings), looking.now
     errors = _send_kept_alerts(settings, now=now)
     store = looking.task.context["asset_state_store"]
     key = f"{MEMORY_KEY}_{backup.id}" if backup.id else MEMORY_KEY

@@ -7,6 +7,9 @@ An app that a plugin brings is open to everyone; every route but the health chec
 from __future__ import annotations
 
 import logging
+import os
+from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Literal
 
 from airflow.api_fastapi.app import get_auth_manager
@@ -15,10 +18,12 @@ from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
 from airflow.api_fastapi.core_api.security import get_user
 from airflow.models.dag import DagModel
-from fastapi import Depends, HTTPException, Request, status
+from fastapi import Depends, HTTPException, Query, Request, status
 from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
 
-DAG_ID = "critical_backup"
+from include.backup.backup_id import UNNAMED, Backup
+from include.backup.fleet import Fleet, read_fleet
+from include.backup.settings import PACKAGED_SCOPE_FILE
 
 log = logging.getLogger(__name__)
 
@@ -47,33 +52,81 @@ async def signed_in(
 SignedIn = Annotated[BaseUser, Depends(signed_in)]
 
 
-def may_look(request: Request, user: SignedIn) -> BaseUser:
-    """Return who asks, if Airflow lets him see the runs of the DAG. Raise 401 or 403."""
-    return _authorized(request, user, "GET", "see")
+def readable_fleet(user: SignedIn) -> Fleet:
+    """Return the backups whose runs Airflow lets the person see, and what is wrong with the scope file."""
+    fleet = known_fleet()
+    return replace(fleet, backups=tuple(backup for backup in fleet.backups if is_allowed(user, backup.dag_id, "GET")))
 
 
-def may_fetch(request: Request, user: SignedIn) -> BaseUser:
+def known_fleet() -> Fleet:
+    """Return the backups that there are; the settings need not be right."""
+    return read_fleet(Path(os.environ.get("BACKUP_SCOPE_FILE") or PACKAGED_SCOPE_FILE))
+
+
+ReadableFleet = Annotated[Fleet, Depends(readable_fleet)]
+
+
+def chosen_backup(
+    request: Request,
+    user: SignedIn,
+    readable: ReadableFleet,
+    backup: Annotated[
+        str | None, Query(max_length=40, description="Which backup, by its id; without, the first that you may see.")
+    ] = None,
+) -> Backup:
     """
-    Return who asks, if Airflow lets him start runs of the DAG. Raise 401 or 403.
+    Return the backup that is asked for, otherwise the first that the person may see.
+
+    Raise 401, 403, or 404 if there is none of that id.
+    """
+    every = known_fleet().backups
+    if backup is None:
+        wanted = next(iter(readable.backups or every), UNNAMED)
+    else:
+        wanted = Backup(backup)
+        if wanted not in every:
+            raise HTTPException(
+                status.HTTP_404_NOT_FOUND, f"there is no backup {backup!r}; expected an id that scope.yaml has"
+            )
+    if wanted not in readable.backups:
+        raise _refusal(request, user, wanted, "see")
+    return wanted
+
+
+Chosen = Annotated[Backup, Depends(chosen_backup)]
+
+
+def may_look(user: SignedIn, _: Chosen) -> BaseUser:
+    """Return who asks, if Airflow lets him see the runs of the backup's DAG. Raise 401 or 403."""
+    return user
+
+
+def may_fetch(request: Request, user: SignedIn, backup: Chosen) -> BaseUser:
+    """
+    Return who asks, if Airflow lets him start runs of the backup's DAG. Raise 401 or 403.
 
     An archive holds what the database and its configuration hold: whoever may only look must not take that home.
     """
-    return _authorized(request, user, "POST", "start")
+    if not is_allowed(user, backup.dag_id, "POST"):
+        raise _refusal(request, user, backup, "start")
+    return user
 
 
-def _authorized(request: Request, user: BaseUser, method: Literal["GET", "POST"], deed: str) -> BaseUser:
-    allowed = get_auth_manager().is_authorized_dag(
+def is_allowed(user: BaseUser, dag_id: str, method: Literal["GET", "POST"]) -> bool:
+    """Whether Airflow lets this person see (GET) or start (POST) runs of the DAG; a backfill asks for the latter."""
+    return get_auth_manager().is_authorized_dag(
         method=method,
         access_entity=DagAccessEntity.RUN,
-        details=DagDetails(id=DAG_ID, team_name=DagModel.get_team_name(DAG_ID)),
+        details=DagDetails(id=dag_id, team_name=DagModel.get_team_name(dag_id)),
         user=user,
     )
-    if allowed:
-        return user
-    log.warning("refused: %r may not %s runs of %s: %r", user.get_name(), deed, DAG_ID, request.url.path)
-    raise HTTPException(
+
+
+def _refusal(request: Request, user: BaseUser, backup: Backup, deed: str) -> HTTPException:
+    log.warning("refused: %r may not %s runs of %s: %r", user.get_name(), deed, backup.dag_id, request.url.path)
+    return HTTPException(
         status.HTTP_403_FORBIDDEN,
-        f"you are logged in as {user.get_name()}, who may not {deed} runs of the DAG {DAG_ID} in Airflow; "
+        f"you are logged in as {user.get_name()}, who may not {deed} runs of the DAG {backup.dag_id} in Airflow; "
         "an administrator of Airflow can grant that",
     )
 

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 
 from include.backup.errors import VerificationError
-from include.backup.health import Unhealthy, check_health, read_limits
+from include.backup.health import Unhealthy, check_fleet, read_fleet_limits
 from include.backup.manifest import Sidecar, read_sidecar
 from include.backup.masking import MASK, mask
 from include.backup.overview import look
@@ -34,9 +34,9 @@ router = APIRouter()
     responses={status.HTTP_503_SERVICE_UNAVAILABLE: {"model": Health, "description": "The backups are not healthy."}},
 )
 def get_health(response: Response) -> Health:
-    """Whether the backups are healthy: 200 if they are, otherwise 503. Open to everyone."""
+    """Whether all backups are healthy: 200 if they are, otherwise 503. Open to everyone."""
     try:
-        report = check_health(read_limits(os.environ), now=datetime.now(timezone.utc))
+        report = check_fleet(read_fleet_limits(os.environ), now=datetime.now(timezone.utc))
     except Unhealthy:  # a setting is wrong
         response.status_code = status.HTTP_503_SERVICE_UNAVAILABLE
         return Health(status="unhealthy", age_hours=None)
@@ -49,7 +49,7 @@ def get_health(response: Response) -> Health:
 def get_status(_: MayLook, settings: Configured, __: Archives, session: SessionDep) -> Status:
     """Are we safe? The verdict with its reason, what to do, and what became of the last 90 days' nights."""
     now = datetime.now(timezone.utc)
-    return Status.of(look(settings, read_facts(session, now=now), now=now))
+    return Status.of(look(settings, read_facts(session, now=now, dag_id=settings.backup.dag_id), now=now))
 
 
 @router.get("/history", operation_id="get_history", responses=REFUSED)

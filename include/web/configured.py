@@ -9,13 +9,14 @@ from fastapi import Depends, HTTPException, status
 from include.backup.archive_list import ArchiveEntry, ArchiveList, find_archive
 from include.backup.archive_name import ARCHIVE_NAME
 from include.backup.errors import SettingsError, UnknownArchiveError
-from include.backup.settings import Settings, load_settings
-from include.web.access import MayLook
+from include.backup.fleet import settings_of
+from include.backup.settings import Settings
+from include.web.access import Chosen
 
 
-def _settings(_: MayLook) -> Settings:
+def _settings(backup: Chosen) -> Settings:
     try:
-        return load_settings()
+        return settings_of(backup)
     except SettingsError as error:
         reason = f"{error}; set it right for the api-server and start that again"
         raise HTTPException(status.HTTP_503_SERVICE_UNAVAILABLE, reason) from None

@@ -18,7 +18,7 @@ from include.backup.archive_list import ArchiveEntry
 from include.backup.archive_name import is_encrypted
 from include.backup.errors import LinkError
 from include.backup.link import check_link
-from include.web.access import DAG_ID, MayFetch
+from include.web.access import MayFetch
 from include.web.configured import NAME_SCHEMA, Archives, Configured, sound_archive
 from include.web.refusals import NO_ARCHIVE, REFUSED, Problem
 
@@ -102,6 +102,7 @@ AskedArchive = Annotated[ArchiveEntry, Depends(_asked_archive)]
 def download_archive(
     user: MayFetch,
     archive: AskedArchive,
+    settings: Configured,
     session: SessionDep,
     request: Request,
     range_: Annotated[str, Header(alias="Range", description="To resume, for example `bytes=1048576-`.")] = "",
@@ -114,7 +115,7 @@ def download_archive(
     """
     extra = {"archive": archive.name, "range": range_[:80], "by_link": "signature" in request.query_params}
     name = user.get_name()
-    session.add(Log(EVENT, owner=name, owner_display_name=name, dag_id=DAG_ID, extra=json.dumps(extra)))
+    session.add(Log(EVENT, owner=name, owner_display_name=name, dag_id=settings.backup.dag_id, extra=json.dumps(extra)))
     session.commit()  # before the first byte: what cannot be recorded is not sent
     log.info("%r downloads %s", name, archive.name)
     return describe_download(archive)

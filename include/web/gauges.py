@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from include.backup.backup_id import Backup
+
 PREFIX = "critical_backup_"
 
 
@@ -85,20 +87,26 @@ class Gauges(Collector):
     The gauges of one moment, for a registry of their own.
 
     Args:
-        values: By the gauges' names; one that is not in it is not served: better missing than wrong.
+        values: Of each backup, by the gauges' names; one that is not in it is not served: better missing than wrong.
+            Where there is only the backup without an id, there is no label `backup`.
     """
 
-    def __init__(self, values: Values) -> None:
+    def __init__(self, values: Mapping[Backup, Values]) -> None:
         self._values = values
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yield what is served, in the order of `GAUGES`."""
+        is_fleet = any(backup.id for backup in self._values)
         for gauge in GAUGES.values():
-            value = self._values.get(gauge.name)
-            if isinstance(value, Mapping):
-                family = GaugeMetricFamily(PREFIX + gauge.name, gauge.meaning, labels=[gauge.label or ""])
-                for label, labelled in sorted(value.items()):
-                    family.add_metric([label], labelled)
+            labels = [*(["backup"] if is_fleet else []), *([gauge.label] if gauge.label else [])]
+            family = GaugeMetricFamily(PREFIX + gauge.name, gauge.meaning, labels=labels)
+            for backup, values in self._values.items():
+                which = [backup.id] if is_fleet else []
+                value = values.get(gauge.name)
+                if isinstance(value, Mapping):
+                    for label, labelled in sorted(value.items()):
+                        family.add_metric([*which, label], labelled)
+                elif value is not None:
+                    family.add_metric(which, value)
+            if family.samples:
                 yield family
-            elif value is not None:
-                yield GaugeMetricFamily(PREFIX + gauge.name, gauge.meaning, value=value)

@@ -12,7 +12,6 @@ from include.backup.archive_list import ArchiveEntry
 from include.backup.run_outcome import RunOutcome
 from include.backup.running import RunningRun, look_at_run
 from include.backup.settings import Settings
-from include.web.rights import DRILL, RESTORE
 from include.web.runs import read_runs
 
 APPROVAL_TASK = "approve_restore"
@@ -49,13 +48,16 @@ def read_in_progress(
         newest: The newest archive; its rows say how much there is to export.
         now: Aware.
     """
+    backup = settings.backup
     expected_bytes = newest.head.row_bytes if newest and newest.head else None
     backups = (
         look_at_run(outcome, settings.backup_dir, earlier=outcomes, expected_bytes=expected_bytes, now=now)
         for outcome in outcomes
         if _goes_on(outcome)
     )
-    drills, restores = (read_runs(session, since=now, dag_id=dag_id) for dag_id in (DRILL, RESTORE))
+    drills, restores = (
+        read_runs(session, since=now, dag_id=dag_id) for dag_id in (backup.drill_dag_id, backup.restore_dag_id)
+    )
     return InProgress(tuple(backups), tuple(filter(_goes_on, drills)), tuple(filter(_goes_on, restores)))
 
 

@@ -15,17 +15,19 @@ from typing import NamedTuple
 from sqlalchemy.exc import SQLAlchemyError
 
 from include.backup.archive_list import ArchiveEntry, ArchiveList
+from include.backup.backup_id import UNNAMED, Backup
 from include.backup.drill_record import read_drill
 from include.backup.errors import SettingsError
+from include.backup.fleet import settings_of, usable_settings_of
 from include.backup.health import Limits, Unhealthy, age_hours, check_health, read_limits
 from include.backup.masking import mask
 from include.backup.missed import slots
 from include.backup.nights import judge_nights
-from include.backup.overview import CALENDAR_DAYS, night_rules
+from include.backup.overview import CALENDAR_DAYS, limits_of, night_rules
 from include.backup.run_outcome import RunOutcome
-from include.backup.settings import Settings, load_settings
+from include.backup.settings import Settings
 from include.backup.status import read_last_success
-from include.web.gauges import Gauges, Values
+from include.web.gauges import Values
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +53,7 @@ class _Folder(NamedTuple):
 ReadRuns = Callable[[datetime], Sequence[RunOutcome]]
 
 
-def measure(environment: Mapping[str, str], read_runs: ReadRuns, *, now: datetime) -> Gauges:
+def measure(environment: Mapping[str, str], read_runs: ReadRuns, *, now: datetime, backup: Backup = UNNAMED) -> Values:
     """
     Look at the settings, at BACKUP_DIR and at Airflow's runs.
 
@@ -62,9 +64,10 @@ def measure(environment: Mapping[str, str], read_runs: ReadRuns, *, now: datetim
         environment: For what the health check reads of it, which does not need the other settings to be right.
         read_runs: Returns the runs that stand for a given moment or a later one.
         now: Aware.
+        backup: Which.
     """
-    settings, outcomes = _settings(), _outcomes(read_runs, since=now - LOOK_BACK)
-    folder = _folder(environment, now=now)
+    settings, outcomes = _settings(backup), _outcomes(read_runs, since=now - LOOK_BACK)
+    folder = _folder(environment, backup, now=now)
     read = {"settings": settings, "backup_dir": folder, "airflow": outcomes}
     values: Values = {"up": {source: float(found is not None) for source, found in read.items()}, "healthy": 0.0}
     if settings and settings.backup_drill != "off":
@@ -75,7 +78,7 @@ def measure(environment: Mapping[str, str], read_runs: ReadRuns, *, now: datetim
         values |= folder.values
     if settings and folder and outcomes is not None:
         values["success_ratio"] = success_ratios(settings, folder.recent, outcomes, now=now)
-    return Gauges(values)
+    return values
 
 
 def run_values(outcomes: Iterable[RunOutcome], *, now: datetime) -> Values:
@@ -178,11 +181,11 @@ def success_ratios(
     return {name: mean(nights) for name, nights in within.items() if nights}
 
 
-def _settings() -> Settings | None:
+def _settings(backup: Backup) -> Settings | None:
     try:
-        return load_settings()
+        return settings_of(backup)
     except SettingsError as error:
-        log.warning("metrics without the settings: %s", error)
+        log.warning("metrics of %s without the settings: %s", backup.dag_id, error)
         return None
 
 
@@ -194,14 +197,14 @@ def _outcomes(read_runs: ReadRuns, *, since: datetime) -> Sequence[RunOutcome] |
         return None
 
 
-def _folder(environment: Mapping[str, str], *, now: datetime) -> _Folder | None:
+def _folder(environment: Mapping[str, str], backup: Backup, *, now: datetime) -> _Folder | None:
     try:
-        limits = read_limits(environment)
+        limits = limits_of(usable_settings_of(backup)) if backup.id else read_limits(environment)
         archives = ArchiveList(Path(limits.backup_dir))
         recent = archives.since(now - LOOK_BACK, limits.zone)
         return _Folder(recent, folder_values(limits, archives, recent, now=now))
-    except (Unhealthy, OSError) as error:
-        log.warning("metrics without BACKUP_DIR: %s", mask(str(error)))
+    except (Unhealthy, SettingsError, OSError) as error:
+        log.warning("metrics of %s without BACKUP_DIR: %s", backup.dag_id, mask(str(error)))
         return None
 
 

@@ -15,10 +15,12 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
+from include.backup.backup_id import Backup
 from include.backup.errors import SettingsError
 from include.backup.settings import load_metrics_token
-from include.web.access import may_look, signed_in
-from include.web.measure import measure
+from include.web.access import chosen_backup, known_fleet, readable_fleet, signed_in
+from include.web.gauges import Gauges
+from include.web.measure import ReadRuns, measure
 from include.web.refusals import NOT_ALLOWED
 from include.web.runs import read_runs
 
@@ -30,11 +32,21 @@ _token = HTTPBearer(scheme_name="metrics token", auto_error=False, description="
 _TEXT = {"schema": {"type": "string"}}
 
 
-async def may_scrape(request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_token)]) -> None:
-    """Let pass who knows BACKUP_METRICS_TOKEN, and whoever may look at the page. Raise 401 or 403."""
-    if given is None or not _is_token(given.credentials):
-        user = await signed_in(request, given, None)
-        await run_in_threadpool(may_look, request, user)
+async def scraped_backups(
+    request: Request, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_token)]
+) -> tuple[Backup, ...]:
+    """
+    Return the backups whose metrics are for who asks: all for who knows BACKUP_METRICS_TOKEN.
+
+    For others those whose pages they may look at. Raise 401, or 403 where there is none.
+    """
+    if given is not None and _is_token(given.credentials):
+        return (await run_in_threadpool(known_fleet)).backups
+    user = await signed_in(request, given, None)
+    readable = await run_in_threadpool(readable_fleet, user)
+    if not readable.backups:
+        chosen_backup(request, user, readable)
+    return readable.backups
 
 
 def _is_token(given: str) -> bool:
@@ -48,19 +60,26 @@ def _is_token(given: str) -> bool:
 
 @router.get(
     "/metrics",
-    dependencies=[Depends(may_scrape)],
     response_class=Response,
     responses=NOT_ALLOWED | {200: {"content": {"text/plain": _TEXT, "application/openmetrics-text": _TEXT}}},
 )
-def metrics(session: SessionDep, accept: Annotated[str, Header()] = "") -> Response:
+def metrics(
+    backups: Annotated[tuple[Backup, ...], Depends(scraped_backups)],
+    session: SessionDep,
+    accept: Annotated[str, Header()] = "",
+) -> Response:
     """
     Figures of the backups, for Prometheus; docs/monitoring/README.md lists them.
 
     Always 200 for whoever may ask: what cannot be read has `critical_backup_up` 0.
     """
     registry = CollectorRegistry()
-    registry.register(
-        measure(os.environ, lambda since: read_runs(session, since=since), now=datetime.now(timezone.utc))
-    )
+    now = datetime.now(timezone.utc)
+
+    def runs_of(backup: Backup) -> ReadRuns:
+        return lambda since: read_runs(session, since=since, dag_id=backup.dag_id)
+
+    values = {backup: measure(os.environ, runs_of(backup), now=now, backup=backup) for backup in backups}
+    registry.register(Gauges(values))
     encode, content_type = choose_encoder(accept)
     return Response(encode(registry), headers={"Content-Type": content_type})

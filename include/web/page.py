@@ -6,24 +6,26 @@ from datetime import datetime, timedelta, timezone
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
+from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
 from airflow.api_fastapi.common.db.common import SessionDep
 from fastapi import APIRouter, HTTPException, Query, Request, status
 from fastapi.responses import HTMLResponse
 
 from include.backup.archive_list import find_archive
+from include.backup.backup_id import Backup
 from include.backup.contents import read_contents
 from include.backup.errors import UnknownArchiveError, VerificationError
 from include.backup.figures import RESTORE_OBJECTIVE_SECONDS, figures_of
 from include.backup.overview import CALENDAR_DAYS, Overview, look
 from include.backup.retention import RetentionPolicy
 from include.backup.settings import Settings
-from include.web.access import MayLook
+from include.web.access import MayLook, ReadableFleet, is_allowed
 from include.web.calendar import DAYS_OF_WEEK, MEANINGS, calendar_of
 from include.web.charts import charts_of
+from include.web.choices import choices_of
 from include.web.configured import Archives, Configured
 from include.web.in_progress import APPROVAL_TASK, read_in_progress
 from include.web.rendering import render_page
-from include.web.rights import BACKUP, DRILL, RESTORE, may_start
 from include.web.runs import read_facts, read_runs
 
 ARCHIVES_A_PAGE = 30
@@ -37,12 +39,13 @@ def show_status(
     request: Request,
     user: MayLook,
     settings: Configured,
+    readable: ReadableFleet,
     session: SessionDep,
     page: Annotated[str, Query(max_length=10)] = "1",
 ) -> HTMLResponse:
     """The status page; `page` turns the list of archives, and whatever is no number is the first."""
     now = datetime.now(timezone.utc)
-    facts = read_facts(session, now=now)
+    facts = read_facts(session, now=now, dag_id=settings.backup.dag_id)
     overview = look(settings, facts, now=now)
     newest = next((entry for entry in overview.recent if entry.head), None)
     zone = ZoneInfo(settings.backup_timezone)
@@ -53,7 +56,7 @@ def show_status(
         "paused": facts.paused,
         "running": read_in_progress(session, settings, outcomes=facts.outcomes, newest=newest, now=now),
         "approval_task": APPROVAL_TASK,
-        "may_start": {dag_id: may_start(user, dag_id) for dag_id in (BACKUP, DRILL, RESTORE)},
+        "may_start": _rights(user, settings.backup),
         "calendar": calendar_of(overview.nights, zone),
         "calendar_days": CALENDAR_DAYS,
         "days_of_week": DAYS_OF_WEEK,
@@ -61,9 +64,16 @@ def show_status(
         "figures": (figures := figures_of(overview.nights)),
         "charts": charts_of(figures, settings),
         "restore_objective": RESTORE_OBJECTIVE_SECONDS,
+        "choices": choices_of(readable, now=now),
         **_archives(overview, settings, int(page) if page.isdecimal() else 1),
     }
-    return render_page("status.html.j2", request, values, zone=zone)
+    return render_page("status.html.j2", request, values, zone=zone, backup=settings.backup)
+
+
+def _rights(user: BaseUser, backup: Backup) -> dict[str, bool]:
+    """Return which of the buttons the person may press: Airflow is asked beforehand, so that each can say so."""
+    dags = (backup.dag_id, backup.drill_dag_id, backup.restore_dag_id)
+    return {dag_id: is_allowed(user, dag_id, "POST") for dag_id in dags}
 
 
 def _archives(overview: Overview, settings: Settings, page: int) -> dict[str, Any]:
@@ -89,10 +99,12 @@ def show_running(
     """The part of the status page that says what runs now."""
     now = datetime.now(timezone.utc)
     newest = next(iter(archives.entries(0, 1)), None)
-    outcomes = read_runs(session, since=now - RUNS_TO_COMPARE)
+    outcomes = read_runs(session, since=now - RUNS_TO_COMPARE, dag_id=settings.backup.dag_id)
     running = read_in_progress(session, settings, outcomes=outcomes, newest=newest, now=now)
     values = {"running": running, "approval_task": APPROVAL_TASK, "now": now}
-    return render_page("running.html.j2", request, values, zone=ZoneInfo(settings.backup_timezone))
+    return render_page(
+        "running.html.j2", request, values, zone=ZoneInfo(settings.backup_timezone), backup=settings.backup
+    )
 
 
 @router.get("/contents/{name}")
@@ -111,6 +123,8 @@ def show_contents(request: Request, user: MayLook, settings: Configured, archive
     values = {
         "entry": entry,
         "contents": contents,
-        "may_start": {dag_id: may_start(user, dag_id) for dag_id in (BACKUP, RESTORE)},
+        "may_start": _rights(user, settings.backup),
     }
-    return render_page("contents.html.j2", request, values, zone=ZoneInfo(settings.backup_timezone))
+    return render_page(
+        "contents.html.j2", request, values, zone=ZoneInfo(settings.backup_timezone), backup=settings.backup
+    )

@@ -9,12 +9,14 @@ from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from include.backup.backup_id import UNNAMED, Backup
 from include.backup.templates import size_text, time_text
 
 HERE = Path(__file__).resolve().parent
@@ -23,7 +25,13 @@ APP_PATH = "/backup"
 
 
 def render_page(
-    template: str, request: Request, values: Mapping[str, Any], *, zone: tzinfo, status: int = 200
+    template: str,
+    request: Request,
+    values: Mapping[str, Any],
+    *,
+    zone: tzinfo,
+    status: int = 200,
+    backup: Backup = UNNAMED,
 ) -> HTMLResponse:
     """
     Return a page.
@@ -34,15 +42,24 @@ def render_page(
         values: What the template names.
         zone: In which the page's times are.
         status: Of the answer.
+        backup: Which the page is about: its links stay with it.
     """
     root = request.scope.get("root_path", "").rstrip("/")
     common = {
         "root": root,
         "airflow": root.removesuffix(APP_PATH),
         "static": partial(_static_address, root),
+        "backup": backup,
+        "at": partial(_address, root, backup),
         "clock": partial(_clock, zone=zone),
     }
     return HTMLResponse(_environment().get_template(template).render(common | dict(values)), status)
+
+
+def _address(root: str, backup: Backup, path: str, **query: object) -> str:
+    """Return the address of a page about the backup."""
+    asked = ({"backup": backup.id} if backup.id else {}) | query
+    return f"{root}{path}{'?' if asked else ''}{urlencode(asked)}"
 
 
 def _static_address(root: str, name: str) -> str:

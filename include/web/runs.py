@@ -11,17 +11,17 @@ from airflow.models import DagModel, DagRun, TaskInstance
 from sqlalchemy import Row, and_, or_, select
 from sqlalchemy.orm import Session
 
+from include.backup.backup_id import BACKUP_DAG
 from include.backup.overview import CALENDAR_DAYS, AirflowFacts
 from include.backup.run import Kind
 from include.backup.run_outcome import RunOutcome, RunState
 
-DAG_ID = "critical_backup"
 IN_PROGRESS = ("queued", "running")
 # A task that waits for its next try, or for a slot, is still the one that the run is at.
 AT_WORK = ("running", "restarting", "deferred", "up_for_reschedule", "up_for_retry", "queued", "scheduled")
 
 
-def read_facts(session: Session, *, now: datetime, dag_id: str = DAG_ID) -> AirflowFacts:
+def read_facts(session: Session, *, now: datetime, dag_id: str = BACKUP_DAG) -> AirflowFacts:
     """
     Return what only Airflow knows of a DAG, in two queries; one that it does not know has no runs and is not paused.
 
@@ -37,7 +37,7 @@ def read_facts(session: Session, *, now: datetime, dag_id: str = DAG_ID) -> Airf
     return AirflowFacts(read_runs(session, since=now - timedelta(days=CALENDAR_DAYS), dag_id=dag_id), bool(paused))
 
 
-def read_runs(session: Session, *, since: datetime, dag_id: str = DAG_ID) -> tuple[RunOutcome, ...]:
+def read_runs(session: Session, *, since: datetime, dag_id: str = BACKUP_DAG) -> tuple[RunOutcome, ...]:
     """
     Return the runs of a DAG that stand for that moment or a later one, and those in progress, newest first.
 

@@ -27,6 +27,8 @@ DEFAULTS = {
     "smtp_from": None,
     "smtp_allow_plaintext": False,
     "admin_emails": ("admin@example.com",),
+    "backup_connection": "smart_ai_hub",
+    "backup_pool": "default_pool",
     "backup_schedule": "0 2 * * *",
     "backup_timezone": "UTC",
     "backup_dir": Path("/backups"),

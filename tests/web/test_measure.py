@@ -15,11 +15,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
+from include.backup.backup_id import UNNAMED
 from include.backup.drill_record import DrillRecord, write_drill
 from include.backup.manifest import RunRecord
 from include.backup.run_outcome import RunOutcome
 from include.backup.settings import BYTES_PER_MB
-from include.web.gauges import GAUGES, PREFIX
+from include.web.gauges import GAUGES, PREFIX, Gauges
 from include.web.measure import measure
 from include.web.runs import read_runs
 from tests.fix_archives import NOW, MakeTable, Publish
@@ -45,7 +46,7 @@ def _settings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def look(runs: Sequence[RunOutcome] = (), *, now: datetime = NOW) -> Measured:
     """Return what is served, by name, and by name and label where there is one."""
     registry = CollectorRegistry()
-    registry.register(measure(os.environ, lambda _: runs, now=now))
+    registry.register(Gauges({UNNAMED: measure(os.environ, lambda _: runs, now=now)}))
     return served(generate_latest(registry).decode())
 
 
@@ -276,7 +277,9 @@ def test_metadata_database_that_does_not_answer_leaves_the_folder(
     engine = create_engine("postgresql+psycopg://airflow:s3cret-word@s3cret-word.invalid/airflow")
     registry = CollectorRegistry()
     with Session(engine) as session, caplog.at_level(logging.WARNING):
-        registry.register(measure(os.environ, lambda since: read_runs(session, since=since), now=NOW))
+        registry.register(
+            Gauges({UNNAMED: measure(os.environ, lambda since: read_runs(session, since=since), now=NOW)})
+        )
     values = served(generate_latest(registry).decode())
     assert (values["up.airflow"], values["up.backup_dir"]) == (0, 1)
     assert values["age_seconds"] == 3 * 3600

@@ -14,8 +14,9 @@ from airflow.utils.session import create_session
 from sqlalchemy import delete, event, select, update
 from sqlalchemy.orm import Session
 
+from include.backup.backup_id import BACKUP_DAG
 from include.backup.run_outcome import RunOutcome
-from include.web.runs import DAG_ID, read_facts, read_runs
+from include.web.runs import read_facts, read_runs
 from tests.fix_airflow import LocalAirflow, Site
 
 NOW = datetime.now(timezone.utc).replace(microsecond=0)
@@ -39,10 +40,10 @@ def set_run(run_id: str, state: str, *, tasks: dict[str, str] | None = None, **c
     """Put a run and its tasks into these states, as the scheduler does."""
     with create_session() as session:
         session.execute(
-            update(DagRun).where(DagRun.dag_id == DAG_ID, DagRun.run_id == run_id).values(_state=state, **columns)
+            update(DagRun).where(DagRun.dag_id == BACKUP_DAG, DagRun.run_id == run_id).values(_state=state, **columns)
         )
         for minute, (task_id, task_state) in enumerate((tasks or {}).items()):
-            chosen = (TaskInstance.dag_id == DAG_ID, TaskInstance.run_id == run_id, TaskInstance.task_id == task_id)
+            chosen = (TaskInstance.dag_id == BACKUP_DAG, TaskInstance.run_id == run_id, TaskInstance.task_id == task_id)
             ended = SLOT + timedelta(minutes=minute)
             session.execute(update(TaskInstance).where(*chosen).values(state=task_state, end_date=ended))
 
@@ -125,7 +126,7 @@ def test_any_number_of_runs_takes_two_queries(airflow: LocalAirflow, session: Se
 def test_pause_of_the_dag_is_told(session: Session) -> None:
     """As Airflow has it; a DAG that it does not know has no runs and is not paused."""
     for paused in (True, False):
-        session.execute(update(DagModel).where(DagModel.dag_id == DAG_ID).values(is_paused=paused))
+        session.execute(update(DagModel).where(DagModel.dag_id == BACKUP_DAG).values(is_paused=paused))
         assert read_facts(session, now=NOW).paused is paused
     unknown = read_facts(session, now=NOW, dag_id="nobody_knows")
     assert (unknown.outcomes, unknown.paused) == ((), False)

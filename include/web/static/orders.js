@@ -88,7 +88,7 @@ async function ask(method, path, body) {
 }
 
 function runAnswer(order, run) {
-  const waits = order.dag === 'restore_backup' ? ' It is checked first; then somebody has to approve it there.' : '';
+  const waits = order.dag.startsWith('restore_backup') ? ' It is checked first; then somebody has to approve it there.' : '';
   return [
     'Airflow has it: ',
     link(`dags/${order.dag}/runs/${encodeURIComponent(run.dag_run_id)}`, run.dag_run_id),
