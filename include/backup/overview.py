@@ -29,10 +29,12 @@ class AirflowFacts:
     Args:
         outcomes: The runs of the last `CALENDAR_DAYS`, newest first.
         paused: Whether the DAG is paused.
+        missing_pool: The pool of its export, if Airflow has none of that name; empty if it has.
     """
 
     outcomes: tuple[RunOutcome, ...]
     paused: bool
+    missing_pool: str = ""
 
 
 @dataclass(frozen=True)
@@ -211,6 +213,11 @@ def _concerns(
         )
     if airflow.paused:
         yield Concern(f"{settings.backup.dag_id} is paused: no backup is made by itself.", "Unpause it in Airflow.")
+    if airflow.missing_pool:
+        yield Concern(
+            f"Airflow has no pool {airflow.missing_pool}: export_database waits for ever, and no backup is made.",
+            f"Make it, with as many slots as may export at once: airflow pools set {airflow.missing_pool} 2 exports",
+        )
     unsent = [unsent for _, unsent in read_unsent(settings.backup_dir, now=now)]
     if unsent:
         ways = " and ".join(sorted({_WAYS[channel] for alert in unsent for channel in alert.channels}))

@@ -42,6 +42,7 @@ def alert_late(context: dict[str, Any]) -> None:
                 facts=(("Run", run["dag_run_id"]), ("State", str(run["state"])), ("Due", due)),
                 next_steps=(
                     "Open the run: a task that waits says in its log for what (a lock, the server, another run).",
+                    "A task that has not begun waits for a worker, or for a slot of its pool, which may not exist.",
                     "It may still finish; you get its mail then. If it hangs, clear the running task.",
                 ),
                 url=run_url(run["dag_id"], run["dag_run_id"]),

@@ -49,7 +49,9 @@ def get_health(response: Response) -> Health:
 def get_status(_: MayLook, settings: Configured, __: Archives, session: SessionDep) -> Status:
     """Are we safe? The verdict with its reason, what to do, and what became of the last 90 days' nights."""
     now = datetime.now(timezone.utc)
-    return Status.of(look(settings, read_facts(session, now=now, dag_id=settings.backup.dag_id), now=now))
+    return Status.of(
+        look(settings, read_facts(session, now=now, dag_id=settings.backup.dag_id, pool=settings.backup_pool), now=now)
+    )
 
 
 @router.get("/history", operation_id="get_history", responses=REFUSED)

@@ -45,7 +45,7 @@ def show_status(
 ) -> HTMLResponse:
     """The status page; `page` turns the list of archives, and whatever is no number is the first."""
     now = datetime.now(timezone.utc)
-    facts = read_facts(session, now=now, dag_id=settings.backup.dag_id)
+    facts = read_facts(session, now=now, dag_id=settings.backup.dag_id, pool=settings.backup_pool)
     overview = look(settings, facts, now=now)
     newest = next((entry for entry in overview.recent if entry.head), None)
     zone = ZoneInfo(settings.backup_timezone)

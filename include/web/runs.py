@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 from itertools import groupby
 from typing import Any, cast
 
-from airflow.models import DagModel, DagRun, TaskInstance
+from airflow.models import DagModel, DagRun, Pool, TaskInstance
 from sqlalchemy import Row, and_, or_, select
 from sqlalchemy.orm import Session
 
@@ -16,25 +16,31 @@ from include.backup.overview import CALENDAR_DAYS, AirflowFacts
 from include.backup.run import Kind
 from include.backup.run_outcome import RunOutcome, RunState
 
+DEFAULT_POOL = Pool.DEFAULT_POOL_NAME
 IN_PROGRESS = ("queued", "running")
 # A task that waits for its next try, or for a slot, is still the one that the run is at.
 AT_WORK = ("running", "restarting", "deferred", "up_for_reschedule", "up_for_retry", "queued", "scheduled")
 
 
-def read_facts(session: Session, *, now: datetime, dag_id: str = BACKUP_DAG) -> AirflowFacts:
+def read_facts(session: Session, *, now: datetime, dag_id: str = BACKUP_DAG, pool: str = DEFAULT_POOL) -> AirflowFacts:
     """
-    Return what only Airflow knows of a DAG, in two queries; one that it does not know has no runs and is not paused.
+    Return what only Airflow knows of a DAG; one that it does not know has no runs and is not paused.
+
+    Two queries, and one more for a pool other than Airflow's own, which is always there.
 
     Args:
         session: Of Airflow's metadata database.
         now: Aware.
         dag_id: Of which DAG.
+        pool: Of its export.
 
     Raises:
         SQLAlchemyError: If the database does not answer.
     """
     paused = session.scalar(select(DagModel.is_paused).where(DagModel.dag_id == dag_id))
-    return AirflowFacts(read_runs(session, since=now - timedelta(days=CALENDAR_DAYS), dag_id=dag_id), bool(paused))
+    is_missing = pool != DEFAULT_POOL and session.scalar(select(Pool.id).where(Pool.pool == pool)) is None
+    outcomes = read_runs(session, since=now - timedelta(days=CALENDAR_DAYS), dag_id=dag_id)
+    return AirflowFacts(outcomes, bool(paused), missing_pool=pool if is_missing else "")
 
 
 def read_runs(session: Session, *, since: datetime, dag_id: str = BACKUP_DAG) -> tuple[RunOutcome, ...]:
