@@ -24,6 +24,9 @@ TOKEN=$(curl -fsS "$AIRFLOW/auth/token" -H 'Content-Type: application/json' \
     sed 's/.*"access_token":"\([^"]*\)".*/\1/')
 ```
 
+Where scope.yaml names several backups, `?backup=ID` chooses one; without it the answer is about the first that the
+login may see. Each has a DAG of its own, `critical_backup_ID`, and the rights are those on it.
+
 Making a backup is Airflow's own, with Airflow's rights: trigger the DAG.
 
 ```sh

@@ -34,13 +34,17 @@ NOT_ALLOWED: dict[int | str, dict[str, Any]] = {
     status.HTTP_403_FORBIDDEN: {"model": Problem, "description": "Who is logged in has not the right in Airflow."},
 }
 REFUSED = NOT_ALLOWED | {
+    status.HTTP_404_NOT_FOUND: {"model": Problem, "description": "There is no backup of that id."},
     status.HTTP_503_SERVICE_UNAVAILABLE: {
         "model": Problem,
         "description": "A setting of the api-server is wrong, or BACKUP_DIR cannot be read there.",
     },
 }
 NO_ARCHIVE: dict[int | str, dict[str, Any]] = {
-    status.HTTP_404_NOT_FOUND: {"model": Problem, "description": "There is no archive of that name."},
+    status.HTTP_404_NOT_FOUND: {
+        "model": Problem,
+        "description": "There is no archive of that name, or no backup of that id.",
+    },
     status.HTTP_409_CONFLICT: {"model": Problem, "description": "The archive is damaged, or its manifest is."},
 }
 
