@@ -192,7 +192,7 @@ class Settings(SourceSettings, MetricsSettings):
 
     _backup: Backup = PrivateAttr(default=UNNAMED)
 
-    backup_connection: Annotated[str, Field(pattern=r"^[\w.-]{1,200}$")] = DEFAULT_CONNECTION
+    backup_connection: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$", max_length=200)] = DEFAULT_CONNECTION
     backup_pool: Annotated[str, Field(min_length=1, max_length=256)] = "default_pool"
 
     admin_emails: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_addresses)]
