@@ -36,9 +36,10 @@ def posted(hooks: Hooks) -> list[str]:
 
 def fail(airflow: LocalAirflow, site: Site, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Let a run fail whose processes say nothing themselves, and return what Airflow tells its callbacks of it."""
-    monkeypatch.setenv("BACKUP_SCOPE_FILE", "/no/such/scope.yaml")
-    run_id = airflow.trigger()
-    assert airflow.run(run_id).state == "failed"
+    with monkeypatch.context() as broken:
+        broken.setenv("BACKUP_SCOPE_FILE", "/no/such/scope.yaml")
+        run_id = airflow.trigger()
+        assert airflow.run(run_id).state == "failed"
     for path in (*site.mailbox.messages(), *site.backup_dir.glob(".alerted*"), *site.backup_dir.glob(".open*")):
         path.unlink()
     return airflow.end_of_run(run_id, "task_failure")
