@@ -62,12 +62,13 @@ def compress_archive(
     partial.unlink(missing_ok=True)
     if not is_known:
         building.unlink(missing_ok=True)
-        write_atomically(layout, sizes)
+        layout.write_bytes(sizes)
     try:
         move_together(pieces, building)
     except BaseException:
         if not any(map(_is_moved, pieces)):
-            building.unlink(missing_ok=True)  # the disk may be what was short
+            for file in (building, layout):
+                file.unlink(missing_ok=True)  # the disk may be what was short
         raise
     building.rename(partial)
     return partial

@@ -63,6 +63,8 @@ def _move(source: Path, target: int, offset: int, step: int) -> None:
         left = file.seek(0, os.SEEK_END)
         while left:
             begin = max(left - step, 0)
+            # A full disk is found out before anything is written, and what room there is stays for the alert.
+            os.posix_fallocate(target, offset + begin, left - begin)
             for at in range(begin, left, COPY_BYTES):
                 _write(target, os.pread(file.fileno(), min(COPY_BYTES, left - at), at), offset + at)
             os.fdatasync(target)

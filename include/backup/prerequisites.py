@@ -26,7 +26,7 @@ from include.backup.scope_audit import Windows, audit_scope
 from include.backup.settings import BYTES_PER_MB, Settings
 
 # What tables take on the server shrinks at least threefold, and parts become the archive without being on the disk
-# twice; the encrypted archive is there beside the plain one. Half of that more, since it is an estimate.
+# twice; the encrypted archive is there beside the plain one. With something to spare, since it is an estimate.
 DISK_SHARE_OF_ROWS = 1 / 2
 DISK_SHARE_OF_ROWS_ENCRYPTED = 5 / 6
 CLOCKS_DIFFER = timedelta(minutes=5)
