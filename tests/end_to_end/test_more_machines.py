@@ -73,6 +73,10 @@ def test_steps_of_one_run_on_two_workers_make_one_verified_archive(celery: Celer
     assert celery.first.tasks(DAG, run_id) == set(airflow.api.task_order(DAG)) - {EXPORT} - NOT_RUN
     assert_one_archive(celery, run_id)
     assert len(airflow.mails("Backup")) == 1
+    # Of many runs, those that are furthest get the next slot.
+    weights = [airflow.task(DAG, run_id, task_id)["priority_weight"] for task_id in airflow.api.task_order(DAG)]
+    assert weights[:2] == [1, 2]
+    assert weights == sorted(weights)
 
 
 def test_worker_lost_in_the_middle_of_the_export_is_made_up_for_by_the_other(celery: CeleryAirflow) -> None:
