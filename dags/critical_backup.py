@@ -68,6 +68,7 @@ with DAG(
         "retry_delay": timedelta(seconds=settings.backup_retry_delay_seconds),
         "retry_exponential_backoff": 2,  # the multiplier: 1, 2, 4 minutes, and up to as much again of jitter
         "on_failure_callback": alert_failure,
+        "weight_rule": "upstream",  # where slots are short, runs that are furthest end first (docs/GROWTH.md)
     },
 ) as dag:
     email_attachment = BackupOperator(
