@@ -8,11 +8,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from benchmarks.programs import Stage
-from benchmarks.source import HISTORY_ENDS
+from benchmarks.source import HISTORY_ENDS, MONTHS, TIMEZONE, WINDOW_BEGINS
 from include.backup.archive import compress_archive, publish
 from include.backup.configuration import copy_configuration
 from include.backup.export import Export
-from include.backup.run import BackupRun, create_workspace, cut_off
+from include.backup.run import BackupRun, create_workspace, remove_workspace
 from include.backup.scope import load_scope
 from include.backup.selection import Selection, require_tables, select_rows
 from include.backup.settings import PACKAGED_SCOPE_FILE
@@ -22,7 +22,6 @@ from include.demo.sample import write_sample_configuration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from datetime import datetime
     from pathlib import Path
 
     from benchmarks.server import BenchmarkServer
@@ -30,11 +29,9 @@ if TYPE_CHECKING:
     from include.backup.manifest import Sidecar
     from include.backup.scope import Scope
 
-__all__ = ["back_up"]
+__all__ = ["back_up", "plan_rows", "timed"]
 
-MONTHS = 3
 PARALLEL = 2
-TIMEZONE = "UTC"
 
 
 def back_up(server: BenchmarkServer, folder: Path) -> tuple[Path, Sidecar, tuple[Stage, ...]]:
@@ -46,7 +43,7 @@ def back_up(server: BenchmarkServer, folder: Path) -> tuple[Path, Sidecar, tuple
         folder: Becomes BACKUP_DIR; must exist.
 
     Returns:
-        The verified archive, its manifest, and the seconds of export, archive and verify.
+        The verified archive, its manifest, and the seconds of export, archive and verify, its name given included.
     """
     run = BackupRun("manual__benchmark", "manual", HISTORY_ENDS)
     scope = load_scope(PACKAGED_SCOPE_FILE)
@@ -55,10 +52,9 @@ def back_up(server: BenchmarkServer, folder: Path) -> tuple[Path, Sidecar, tuple
     for part in (summary, export, configuration):
         part.mkdir()
     stages: list[Stage] = []
-    begin = cut_off(run.stands_for, MONTHS, TIMEZONE)
     with timed(stages, "export"):
         exported = Export(server.database(), server.clients, export, parallel=PARALLEL).run(
-            partial(_plan, scope, begin), cut_off=begin
+            partial(plan_rows, scope), cut_off=WINDOW_BEGINS
         )
     write_sample_configuration(workspace / "files")
     copied = copy_configuration(scope, workspace / "files", configuration)
@@ -69,7 +65,8 @@ def back_up(server: BenchmarkServer, folder: Path) -> tuple[Path, Sidecar, tuple
         unverified = compress_archive(workspace, parts, modified_at=exported.snapshot_at)
     with timed(stages, "verify"):
         verified = verify_archive(unverified, written.manifest)
-    sidecar = publish(unverified, written.manifest, sha256=verified.archive_sha256, backup_dir=folder)
+        sidecar = publish(unverified, written.manifest, sha256=verified.archive_sha256, backup_dir=folder)
+    remove_workspace(run, folder)
     return folder / sidecar.archive, sidecar, tuple(stages)
 
 
@@ -81,6 +78,7 @@ def timed(stages: list[Stage], name: str) -> Iterator[None]:
     stages.append(Stage(name, time.monotonic() - started))
 
 
-def _plan(scope: Scope, begin: datetime, catalog: Catalog) -> tuple[Selection, ...]:
+def plan_rows(scope: Scope, catalog: Catalog) -> tuple[Selection, ...]:
+    """Return what is taken, the window ending where the source's history ends."""
     require_tables(catalog, scope)
-    return select_rows(catalog, scope, cut_off_for=lambda _: begin, default_months=MONTHS)
+    return select_rows(catalog, scope, cut_off_for=lambda _: WINDOW_BEGINS, default_months=MONTHS)

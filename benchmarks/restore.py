@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from benchmarks.server import BenchmarkServer
-    from include.backup.manifest import Manifest
+    from include.backup.manifest import Manifest, Sidecar
 
-__all__ = ["ByPgRestore", "ByScript", "Ground", "dump_directory"]
+__all__ = ["ByPgRestore", "ByScript", "Ground", "restored_copy"]
+
+COPY = "bench_copy"
 
 STRUCTURE = """
 SELECT (SELECT count(*) FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
@@ -123,9 +125,15 @@ class ByPgRestore:
         return tuple(stages)
 
 
-def dump_directory(ground: Ground) -> None:
-    """Make the directory dump of the archive's rows: from a database that the archive was restored into."""
-    ByScript(ground, 2).run()
-    database = ground.server.scratch("script").name
-    command: list[str | Path] = ["pg_dump", "-Fd", "-j2", "--no-owner", "--no-privileges", "-f", ground.dump, database]
-    run_program(command, environment=ground.server.client_environment, folder=ground.folder)
+def restored_copy(server: BenchmarkServer, archive: Path, manifest: Sidecar, folder: Path) -> str:
+    """Restore an archive into a database that stays until the end of the program; return its name."""
+    ByScript(Ground(server, archive, manifest, folder / "dump", folder), 2).run()
+    copy = sql.Identifier(COPY)
+    with psycopg.connect(server.conninfo(), autocommit=True) as session:
+        session.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(copy))
+        restored = sql.Identifier(server.scratch("script").name)
+        session.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(restored, copy))
+    with psycopg.connect(server.conninfo(COPY), autocommit=True) as session:
+        session.execute("VACUUM")  # as the source was: who reads the rows first shall not have to mark them
+        session.execute("CHECKPOINT")
+    return COPY
