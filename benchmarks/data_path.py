@@ -13,11 +13,12 @@ from benchmarks.figures import Figures, Promise
 from benchmarks.machine import busy_cores, machine, versions
 from benchmarks.program import run_benchmark
 from benchmarks.report import Story, megabytes, table, verdicts, write_report
-from benchmarks.restore import restored_copy
+from benchmarks.restorers import restored_copy
 from benchmarks.source import prepare_source, table_bytes
 from benchmarks.wishes import MB, command_line
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from benchmarks.contest import Competitor, Run
@@ -29,6 +30,7 @@ PRODUCT, PLAIN, ONE_COPY, DIRECTORY_DUMP = "product", "plain", "copy1", "fd"
 NAMES = (PRODUCT, PLAIN, DIRECTORY_DUMP, "fc", "copy2", ONE_COPY)
 PROMISES = ((PRODUCT, ONE_COPY, 1.5), (PRODUCT, PLAIN, 1 / 4.5), (PRODUCT, DIRECTORY_DUMP, 1.0))
 
+TITLE = "The data path: from the rows in the database to a verified archive"
 METHOD = """\
 The database has old rows and rows of the last three months in two transaction tables, generated in the server, beside
 the demo's sample. `Critical Backup` takes the tables of scope.yaml, of transactions the last three months, by its own
@@ -66,15 +68,17 @@ def report(server: BenchmarkServer, work: Path, wishes: Wishes, progress: Progre
     print("written: " + ", ".join(f"{name[8:]} {megabytes(size)}" for name, size in _written(figures).items()))
     if set(only) == set(NAMES):
         title = "The data path: from the rows in the database to a verified archive"
-        print(f"report: {write_report(figures, Story('data_path', title, METHOD, _sizes(figures)), wishes.report_folder)}")
+        print(
+            f"report: {write_report(figures, Story('data_path', title, METHOD, _sizes(figures)), wishes.report_folder)}"
+        )
 
 
 def measure_data_path(
-    server: BenchmarkServer, work: Path, wishes: Wishes, progress: Progress, only: list[str] = list(NAMES)
+    server: BenchmarkServer, work: Path, wishes: Wishes, progress: Progress, only: Sequence[str] = NAMES
 ) -> Figures:
     """Prepare source, copy and folder, then hold the contest. Raises BenchmarkError if somebody fails."""
     made_at, busy = datetime.now(timezone.utc), busy_cores()
-    with progress.step(f"The source, {wishes.size_bytes // MB} MB of tables, {wishes.window_bytes // MB} MB to back up"):
+    with progress.step(f"The source, {wishes.size_bytes // MB} MB, of which {wishes.window_bytes // MB} MB are taken"):
         prepare_source(server, wishes.size_bytes, wishes.window_bytes)
     backups = work / "backups"
     backups.mkdir()
@@ -127,9 +131,10 @@ def _written(figures: Figures) -> dict[str, int]:
 
 def _sizes(figures: Figures) -> str:
     sizes = figures.sizes
+    taken = f"{megabytes(sizes['unpacked_bytes'])} of files, {sizes['rows']:,} rows of {sizes['tables']} tables"
+    out_of = f"{megabytes(sizes['tables_bytes'])} of tables with {megabytes(sizes['indexes_bytes'])} of indexes"
     lines = [
-        f"{megabytes(sizes['unpacked_bytes'])} of files, {sizes['rows']:,} rows of {sizes['tables']} tables, out of "
-        f"{megabytes(sizes['tables_bytes'])} of tables with {megabytes(sizes['indexes_bytes'])} of indexes.",
+        f"{taken}, out of {out_of}.",
         "",
         "| on the disk afterwards | size | of what `tar -czf` makes |",
         "|---|--:|--:|",

@@ -27,7 +27,7 @@ INSERT INTO credit_transactions
     (id, account_id, kind, amount, balance_after, purchase_id, transfer_id, description, created_at)
 SELECT md5('credit ' || n)::uuid,
        accounts[1 + (a %% cardinality(accounts))],
-       (ARRAY['usage', 'usage', 'usage', 'usage', 'usage', 'bonus', 'purchase', 'transfer_in']::credit_kind[])[1 + b %% 8],
+       CASE b %% 8 WHEN 5 THEN 'bonus' WHEN 6 THEN 'purchase' WHEN 7 THEN 'transfer_in' ELSE 'usage' END::credit_kind,
        (a %% 100000) / 100.0 - 500,
        (b %% 10000000) / 100.0,
        CASE WHEN b %% 8 = 6 THEN purchases[1 + (b / 8 %% cardinality(purchases))] END,
@@ -35,7 +35,7 @@ SELECT md5('credit ' || n)::uuid,
        CASE b %% 8
            WHEN 0 THEN 'Chat, ' || 1 + a %% 40 || ' messages, ' || b %% 9000 || ' tokens, chat-large'
            WHEN 1 THEN 'แปลเอกสาร ' || 1 + a %% 30 || ' หน้า'
-           WHEN 2 THEN 'Image 1024 x 1024, "' || (ARRAY['logo', 'poster', 'portrait', 'plan'])[1 + a %% 4] || '", seed ' || b
+           WHEN 2 THEN 'Image, "' || (ARRAY['logo', 'poster', 'portrait', 'plan'])[1 + a %% 4] || '", seed ' || b
            WHEN 3 THEN 'Speech to text, ' || 1 + a %% 90 || ' min, file ' || to_hex(b) || '.m4a'
            WHEN 4 THEN 'วิเคราะห์ข้อมูลยอดขาย ครั้งที่ ' || a %% 1000
            WHEN 5 THEN 'Welcome bonus'

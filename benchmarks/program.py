@@ -47,7 +47,6 @@ def run_benchmark(
         wishes = Wishes.from_command_line(options, os.environ)
         folder = BenchmarkFolder(wishes.folder)
         with folder.hold(), BenchmarkServer(folder.postgres) as server:
-            server.drop_scratch()
             measure(server, folder.work, wishes, Progress())
     except (BenchmarkError, BackupError, DemoError, psycopg.Error, OSError) as error:
         print(f"bench: {' '.join(str(error).split())}", file=sys.stderr)

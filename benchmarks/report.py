@@ -46,10 +46,10 @@ def write_report(figures: Figures, story: Story, folder: Path) -> Path:
 def as_markdown(figures: Figures, story: Story) -> str:
     """Return the table, what it says, and how it was measured."""
     name, title = story.name, story.title
+    written = f"Written by `python -m benchmarks.{name}` on {figures.made_at:%Y-%m-%d}, {figures.rounds} rounds"
     sections = [
         f"# {title}",
-        f"Written by `python -m benchmarks.{name}` on {figures.made_at:%Y-%m-%d}, {figures.rounds} rounds; "
-        f"for programs: [{name}.json]({name}.json).",
+        f"{written}; for programs: [{name}.json]({name}.json).",
         "\n".join(f"- {line}" for line in verdicts(figures)),
         "\n".join(_doubts(figures)),
         f"![{title}]({name}.svg)",
