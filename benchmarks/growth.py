@@ -9,7 +9,7 @@ from functools import partial
 
 import psycopg
 
-__all__ = ["Stretch", "grow", "rows_for"]
+__all__ = ["CREDIT_BRIN", "Stretch", "grow", "rows_for"]
 
 # Measured: of the table's own pages, for each row.
 BYTES_PER_ROW = {"credit_transactions": 133, "point_transactions": 222}
@@ -76,6 +76,7 @@ CREDIT_INDEXES = (
     "ALTER TABLE credit_transactions ADD PRIMARY KEY (id)",
     "CREATE INDEX credit_transactions_created_at ON credit_transactions (created_at)",
 )
+CREDIT_BRIN = "CREATE INDEX credit_transactions_created_at ON credit_transactions USING brin (created_at)"
 
 
 @dataclass(frozen=True)
@@ -93,10 +94,18 @@ def rows_for(size_bytes: float) -> int:
     return max(0, round(size_bytes / EXPECTED_BYTES))
 
 
-def grow(conninfo: str, stretches: list[Stretch]) -> None:
-    """Add the rows of the stretches, in their order, to both tables at once; then vacuum, as a live system has done."""
-    drop_key, drop_index, *build = CREDIT_INDEXES
-    _run(conninfo, [drop_key, drop_index])
+def grow(conninfo: str, stretches: list[Stretch], *, brin: bool = False) -> None:
+    """
+    Add the rows of the stretches, in their order, to both tables at once; then vacuum, as a live system has done.
+
+    Args:
+        conninfo: Of a database with the sample.
+        stretches: What to add.
+        brin: Give the window's column of credit_transactions a BRIN index, as point_transactions has one.
+    """
+    *drop, key, btree = CREDIT_INDEXES
+    build = [key, CREDIT_BRIN if brin else btree]
+    _run(conninfo, drop)
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(partial(_insert, conninfo, stretches), (CREDITS, POINTS)))
     _run(conninfo, [*build, "VACUUM (ANALYZE)", "CHECKPOINT"])

@@ -29,7 +29,10 @@ EXIT_INTERRUPTED = 130
 
 
 def run_benchmark(
-    options: argparse.Namespace, measure: Callable[[BenchmarkServer, Path, Wishes, Progress], None]
+    options: argparse.Namespace,
+    measure: Callable[[BenchmarkServer, Path, Wishes, Progress], None],
+    *,
+    copies: int = 0,
 ) -> int:
     """
     Let `measure` do its work with a server that runs and an empty folder, both gone afterwards; the source stays.
@@ -37,6 +40,7 @@ def run_benchmark(
     Args:
         options: Of `command_line`.
         measure: Gets server, work folder, wishes, and where to say how far it is.
+        copies: How many copies of the whole source it makes: the disk must have room for them.
 
     Returns:
         The exit status: 0, 1 after an error, which is shown in one line, 130 if interrupted.
@@ -45,6 +49,7 @@ def run_benchmark(
         signal.signal(request, _interrupt)
     try:
         wishes = Wishes.from_command_line(options, os.environ)
+        wishes.require_disk(copies)
         folder = BenchmarkFolder(wishes.folder)
         with folder.hold(), BenchmarkServer(folder.postgres) as server:
             measure(server, folder.work, wishes, Progress())

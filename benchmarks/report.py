@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 import statistics
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from benchmarks.chart import chart
+from benchmarks.machine import busy_cores, machine, versions
 from benchmarks.wishes import MB
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from benchmarks.contest import Ratio
     from benchmarks.figures import Figures, Promise
 
-__all__ = ["Story", "machine_lines", "megabytes", "table", "verdicts", "write_report"]
+__all__ = ["Story", "machine_lines", "megabytes", "table", "verdicts", "write_page", "write_report"]
 
 ENOUGH_ROUNDS = 5
 BUSY_CORES = 0.5
@@ -64,6 +66,17 @@ def as_markdown(figures: Figures, story: Story) -> str:
         "Server: " + ", ".join(f"{name} {value}" for name, value in figures.settings.items()) + ".",
     ]
     return "\n\n".join(filter(None, sections)) + "\n"
+
+
+def write_page(name: str, title: str, sections: Sequence[str], folder: Path) -> Path:
+    """Write NAME.md for a benchmark that is no contest: its sections, and what it was taken on. Return the file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    busy = f"{busy_cores():.1f} cores were busy in the last minute of it."
+    written = f"Written by `python -m benchmarks.{name}` on {datetime.now(timezone.utc):%Y-%m-%d}. {busy}"
+    programs = "Versions: " + ", ".join(f"{program} {version}" for program, version in versions().items()) + "."
+    page = folder / f"{name}.md"
+    page.write_text("\n\n".join([f"# {title}", written, *sections, machine_lines(machine()), programs]) + "\n")
+    return page
 
 
 def verdicts(figures: Figures) -> list[str]:

@@ -21,7 +21,7 @@ from include.demo.sample import load_sample
 if TYPE_CHECKING:
     from benchmarks.server import BenchmarkServer
 
-__all__ = ["HISTORY_ENDS", "MONTHS", "TIMEZONE", "WINDOW_BEGINS", "prepare_source", "state_of", "table_bytes"]
+__all__ = ["HISTORY_ENDS", "MONTHS", "OLDEST", "TIMEZONE", "WINDOW_BEGINS", "prepare_source", "table_bytes"]
 
 # Fixed, so that every machine measures the same rows, and a source kept for months still has them in its window.
 HISTORY_ENDS = datetime(2026, 1, 1, tzinfo=timezone.utc)
@@ -46,7 +46,7 @@ def prepare_source(server: BenchmarkServer, size_bytes: int, window_bytes: int) 
         size_bytes: Of all tables, without indexes.
         window_bytes: Of these, what lies in the window and in the tables that are taken whole.
     """
-    state = state_of(size_bytes, window_bytes)
+    state = _state_of(size_bytes, window_bytes)
     if remark_on(server, SOURCE) == state:
         return False
     recreate(server, SOURCE)
@@ -61,18 +61,13 @@ def prepare_source(server: BenchmarkServer, size_bytes: int, window_bytes: int) 
     return True
 
 
-def state_of(size_bytes: int, window_bytes: int) -> str:
-    """Return the note that a source of this size has."""
-    return f"sample {_sample_version()}, {size_bytes} bytes, {window_bytes} in the window"
-
-
-def table_bytes(server: BenchmarkServer) -> tuple[int, int]:
-    """Return the bytes of all tables of the source, and of their indexes."""
+def table_bytes(server: BenchmarkServer, database: str = SOURCE) -> tuple[int, int]:
+    """Return the bytes of all tables of the source, or of another database like it, and of their indexes."""
     query = """
         SELECT sum(pg_table_size(oid))::bigint, sum(pg_indexes_size(oid))::bigint FROM pg_class
         WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
     """
-    with psycopg.connect(server.conninfo(SOURCE)) as session:
+    with psycopg.connect(server.conninfo(database)) as session:
         tables, indexes = session.execute(query).fetchall()[0]
     return int(tables), int(indexes)
 
@@ -83,3 +78,8 @@ def _sample_version() -> str:
     for file in (Path(growth.__file__), *sorted(Path(sample.__file__).parent.glob("*.[ps][yq]*"))):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
+
+
+def _state_of(size_bytes: int, window_bytes: int) -> str:
+    """Return the note that a source of this size has."""
+    return f"sample {_sample_version()}, {size_bytes} bytes, {window_bytes} in the window"

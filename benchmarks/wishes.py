@@ -53,7 +53,7 @@ class Wishes:
         Return the wishes of SIZE, WINDOW, ROUNDS, BENCH_DIR and BENCH_REPORT_DIR; empty ones mean the usual.
 
         Raises:
-            BenchmarkError: If a value is none, or the disk has too little room for that size.
+            BenchmarkError: If a value is none.
         """
         size_bytes = _size_bytes("SIZE", environment.get("SIZE") or "1GB")
         usual_window = min(USUAL_WINDOW_BYTES, int(USUAL_WINDOW_SHARE * size_bytes))
@@ -66,7 +66,6 @@ class Wishes:
         )
         if wishes.window_bytes > size_bytes:
             raise BenchmarkError(f"WINDOW={wanted} is more than the whole source: expected at most SIZE")
-        wishes.require_disk()
         return wishes
 
     @classmethod
@@ -75,9 +74,11 @@ class Wishes:
         options = {"SIZE": arguments.size, "WINDOW": arguments.window, "ROUNDS": arguments.rounds}
         return cls.from_environment({**environment, **{name: value for name, value in options.items() if value}})
 
-    def require_disk(self) -> None:
-        """Raise BenchmarkError if the folder's file system has less room than a run of this size needs."""
-        data = DISK_PER_BYTE_OF_SOURCE * self.size_bytes + DISK_PER_BYTE_IN_WINDOW * self.window_bytes
+    def require_disk(self, copies: int = 0) -> None:
+        """Raise BenchmarkError if the folder's disk lacks room for this size, and for copies of the source."""
+        data = (
+            DISK_PER_BYTE_OF_SOURCE * (1 + 2 * copies) * self.size_bytes + DISK_PER_BYTE_IN_WINDOW * self.window_bytes
+        )
         needed = int(data) + min(2 * self.size_bytes, DISK_FOR_SERVER_BYTES)
         existing = next(path for path in (self.folder, *self.folder.parents) if path.exists())
         free = shutil.disk_usage(existing).free

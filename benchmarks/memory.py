@@ -1,0 +1,158 @@
+"""`python -m benchmarks.memory`: what the heavy tasks need above an idle one, with a small archive and a large one."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import re
+import resource
+import smtplib
+import ssl
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from importlib import import_module
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.backup import Steps
+from benchmarks.delivery import ADMINS, make_letter
+from benchmarks.errors import BenchmarkError
+from benchmarks.program import run_benchmark
+from benchmarks.report import write_page
+from benchmarks.source import HISTORY_ENDS, WINDOW_BEGINS, prepare_source
+from benchmarks.wishes import MB, command_line
+from include.backup.delivery import Order, deliver
+from include.demo.mailbox import Mailbox
+
+if TYPE_CHECKING:
+    from benchmarks.server import BenchmarkServer
+    from benchmarks.wishes import Wishes
+    from include.backup.letter import Letter
+    from include.demo.progress import Progress
+
+PROMISE_MB = 150
+ATTACHMENTS_MB = (5, 25)
+SHORT_WINDOW = timedelta(days=HISTORY_ENDS.toordinal() - WINDOW_BEGINS.toordinal()) / 4
+
+METHOD = f"""\
+Each step runs in a process of its own that has loaded what every task of the DAG has loaded (`airflow.sdk` and the
+steps); an idle task is that process before it begins. Its peak is the kernel's (`VmHWM`, set back before the step).
+Programs that it starts (`psql`, `pg_dump`) are other processes: the largest one's peak stands in a column of its own.
+The small archive holds a quarter of the window. Asked: at most {PROMISE_MB} MB above an idle task, and no more with
+more rows. The mail is built and sent over TLS to a server on the loopback interface, {len(ADMINS)} administrators.
+"""
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes of memory: of the process when idle, at its peak, and of its largest child program."""
+
+    step: str
+    size_bytes: int
+    idle_bytes: int
+    peak_bytes: int
+    child_bytes: int
+
+    def __str__(self) -> str:
+        """Return it as a row of the table."""
+        above = self.peak_bytes - self.idle_bytes
+        cells = (self.size_bytes, self.idle_bytes, above, self.child_bytes)
+        return f"| {self.step} | " + " | ".join(f"{cell / MB:,.0f}" for cell in cells) + f" | {PROMISE_MB} |"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure and write the report; much is not a failure."""
+    return run_benchmark(command_line(__doc__).parse_args(arguments), report)
+
+
+def report(server: BenchmarkServer, work: Path, wishes: Wishes, progress: Progress) -> None:
+    """Measure and write the report."""
+    needs = measure_memory(server, work, wishes, progress)
+    head = "| step | archive or attachment, MB | idle, MB | above it, MB | largest program, MB | asked, MB above |"
+    table = "\n".join([head, "|---|--:|--:|--:|--:|--:|", *map(str, needs)])
+    title = "Memory of the tasks"
+    print(table, f"report: {write_page('memory', title, [table, METHOD.rstrip()], wishes.report_folder)}", sep="\n\n")
+
+
+def measure_memory(server: BenchmarkServer, work: Path, wishes: Wishes, progress: Progress) -> list[Need]:
+    """Return the needs of export, archive, verification and mail, each with something small and something large."""
+    with progress.step(f"The source, {wishes.size_bytes // MB} MB, of which {wishes.window_bytes // MB} MB are taken"):
+        prepare_source(server, wishes.size_bytes, wishes.window_bytes)
+    needs = []
+    for name, begin in (("small", HISTORY_ENDS - SHORT_WINDOW), ("large", WINDOW_BEGINS)):
+        folder = work / name
+        folder.mkdir()
+        steps = Steps(server.database(), server.clients, folder, begin)
+        with progress.step(f"The {name} archive"):
+            *exporting, exported = in_a_task(work, steps.export)
+            *archiving, archived = in_a_task(work, steps.archive, exported)
+            *verifying, sidecar = in_a_task(work, steps.verify, *archived)
+        measured = zip(("export", "archive", "verify"), (exporting, archiving, verifying), strict=True)
+        needs += [Need(step, sidecar.archive_bytes, *seen) for step, seen in measured]
+    with Mailbox(work / "mailbox") as mailbox:
+        for size_mb in ATTACHMENTS_MB:
+            folder = work / f"mail{size_mb}"
+            folder.mkdir()
+            letter = make_letter(folder, size_mb * MB)
+            *mailing, _ = in_a_task(
+                work, send_mail, letter, mailbox.port, (mailbox.user, mailbox.password), str(mailbox.certificate)
+            )
+            needs.append(Need("mail", size_mb * MB, *mailing))
+    return sorted(needs, key=lambda need: need.step)
+
+
+def send_mail(letter: Letter, port: int, login: tuple[str, str], certificate: str) -> None:
+    """Mail the letter to all administrators."""
+    with smtplib.SMTP("127.0.0.1", port, timeout=60) as client:
+        client.starttls(context=ssl.create_default_context(cafile=certificate))
+        client.login(*login)
+        deliver(client, letter, Order("backup@example.com", ADMINS, "benchmark"))
+
+
+def in_a_task(home: Path, step: Callable[..., Any], *arguments: Any) -> tuple[int, int, int, Any]:
+    """
+    Do a step in a process like a task's.
+
+    Returns:
+        The bytes when idle, at the peak, of the largest child program; and what the step returned.
+
+    Raises:
+        BenchmarkError: If the step failed.
+    """
+    spawn = multiprocessing.get_context("spawn")
+    line, other_end = spawn.Pipe()
+    process = spawn.Process(target=_task, args=(other_end, str(home / "airflow"), step, arguments), daemon=True)
+    process.start()
+    other_end.close()
+    try:
+        idle, peak, child, result = line.recv()
+    except EOFError:
+        process.join()
+        raise BenchmarkError(f"{step.__name__} ended with {process.exitcode}, its error is above") from None
+    process.join()
+    return idle, peak, child, result
+
+
+def _task(line: Connection, airflow_home: str, step: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    os.environ |= {"AIRFLOW_HOME": airflow_home, "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
+    for module in ("airflow.sdk", "include.operators.steps"):
+        import_module(module)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak is that from here on: proc(5)
+    idle = _resident_bytes("VmRSS")
+    result = step(*arguments)
+    peak = _resident_bytes("VmHWM")
+    line.send((idle, peak, 1024 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, result))
+
+
+def _resident_bytes(name: str) -> int:
+    found = re.search(rf"^{name}:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    if found is None:
+        raise BenchmarkError(f"/proc/self/status has no {name}: the figures need Linux")
+    return 1024 * int(found[1])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
