@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import re
-import resource
 import smtplib
 import ssl
 import sys
@@ -34,13 +33,15 @@ if TYPE_CHECKING:
     from include.demo.progress import Progress
 
 PROMISE_MB = 150
+LOOK_SECONDS = 0.01
 ATTACHMENTS_MB = (5, 25)
 SHORT_WINDOW = timedelta(days=HISTORY_ENDS.toordinal() - WINDOW_BEGINS.toordinal()) / 4
 
 METHOD = f"""\
 Each step runs in a process of its own that has loaded what every task of the DAG has loaded (`airflow.sdk` and the
 steps); an idle task is that process before it begins. Its peak is the kernel's (`VmHWM`, set back before the step).
-Programs that it starts (`psql`, `pg_dump`) are other processes: the largest one's peak stands in a column of its own.
+Programs that it starts (`psql`, `pg_dump`) are other processes: the largest peak that was seen of one (a hundred looks
+a second) stands in a column of its own.
 The small archive holds a quarter of the window. Asked: at most {PROMISE_MB} MB above an idle task, and no more with
 more rows. The mail is built and sent over TLS to a server on the loopback interface, {len(ADMINS)} administrators.
 """
@@ -127,31 +128,53 @@ def in_a_task(home: Path, step: Callable[..., Any], *arguments: Any) -> tuple[in
     process = spawn.Process(target=_task, args=(other_end, str(home / "airflow"), step, arguments), daemon=True)
     process.start()
     other_end.close()
+    largest = 0
+    while not line.poll(LOOK_SECONDS):
+        largest = max(largest, *_peaks_of_programs(process.pid), 0)
     try:
-        idle, peak, child, result = line.recv()
+        idle, peak, result = line.recv()
     except EOFError:
         process.join()
         raise BenchmarkError(f"{step.__name__} ended with {process.exitcode}, its error is above") from None
     process.join()
-    return idle, peak, child, result
+    return idle, peak, largest, result
+
+
+def _peaks_of_programs(pid: int | None) -> list[int]:
+    """Return the peaks of the process's psql and pg_dump; a fork that is no program yet has its parent's memory."""
+    peaks = [0]
+    for status in Path("/proc").glob("[0-9]*/status"):
+        try:
+            text = status.read_text()
+        except OSError:
+            continue
+        if re.match(r"Name:\s+(psql|pg_dump)$", text, re.MULTILINE) and f"\nPPid:\t{pid}\n" in text:
+            peaks.append(_kilobytes(text, "VmHWM"))
+    return peaks
 
 
 def _task(line: Connection, airflow_home: str, step: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    os.environ |= {"AIRFLOW_HOME": airflow_home, "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
+    os.environ |= {
+        "AIRFLOW_HOME": airflow_home,
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
+    }
     for module in ("airflow.sdk", "include.operators.steps"):
         import_module(module)
     Path("/proc/self/clear_refs").write_text("5")  # the peak is that from here on: proc(5)
-    idle = _resident_bytes("VmRSS")
+    idle = _own("VmRSS")
     result = step(*arguments)
-    peak = _resident_bytes("VmHWM")
-    line.send((idle, peak, 1024 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, result))
+    line.send((idle, _own("VmHWM"), result))
 
 
-def _resident_bytes(name: str) -> int:
-    found = re.search(rf"^{name}:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
-    if found is None:
-        raise BenchmarkError(f"/proc/self/status has no {name}: the figures need Linux")
-    return 1024 * int(found[1])
+def _own(name: str) -> int:
+    return _kilobytes(Path("/proc/self/status").read_text(), name)
+
+
+def _kilobytes(status: str, name: str) -> int:
+    """Return a figure of proc(5) in bytes; 0 of a process that has just ended."""
+    found = re.search(rf"^{name}:\s+(\d+) kB$", status, re.MULTILINE)
+    return 1024 * int(found[1]) if found else 0
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import FrameType
 
-__all__ = ["run_benchmark"]
+__all__ = ["run_benchmark", "run_in_folder"]
 
 EXIT_INTERRUPTED = 130
 
@@ -45,14 +45,26 @@ def run_benchmark(
     Returns:
         The exit status: 0, 1 after an error, which is shown in one line, 130 if interrupted.
     """
+
+    def with_server(folder: BenchmarkFolder, wishes: Wishes, progress: Progress) -> None:
+        with BenchmarkServer(folder.postgres) as server:
+            measure(server, folder.work, wishes, progress)
+
+    return run_in_folder(options, with_server, copies=copies)
+
+
+def run_in_folder(
+    options: argparse.Namespace, measure: Callable[[BenchmarkFolder, Wishes, Progress], None], *, copies: int = 0
+) -> int:
+    """Do as `run_benchmark` does, without a server."""
     for request in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(request, _interrupt)
     try:
         wishes = Wishes.from_command_line(options, os.environ)
         wishes.require_disk(copies)
         folder = BenchmarkFolder(wishes.folder)
-        with folder.hold(), BenchmarkServer(folder.postgres) as server:
-            measure(server, folder.work, wishes, Progress())
+        with folder.hold():
+            measure(folder, wishes, Progress())
     except (BenchmarkError, BackupError, DemoError, psycopg.Error, OSError) as error:
         print(f"bench: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
