@@ -131,7 +131,8 @@ def measure_data_path(
 
 def by_gzip(archive: Path, environment: Mapping[str, str]) -> int:
     """Pack an archive's own tar once more, by gzip -6, in its place; return the bytes."""
-    for command in (["gzip", "-d", archive], ["gzip", "-6", archive.with_suffix("")]):
+    commands: tuple[list[str | Path], ...] = (["gzip", "-d", archive], ["gzip", "-6", archive.with_suffix("")])
+    for command in commands:
         run_program(command, environment=environment, folder=archive.parent)
     size_bytes = archive.stat().st_size
     archive.unlink()
