@@ -35,10 +35,16 @@ archive, which itself is part of it.
 
 
 class HighWater:
-    """Looks at a folder, again and again, for as long as the context lasts."""
+    """
+    Looks at a folder, again and again, for as long as the context lasts.
+
+    Args:
+        folder: Whatever lies below it counts.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.peak_bytes = 0
+        self.looks = 0
         self._folder = folder
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._look, name="disk")
@@ -56,6 +62,7 @@ class HighWater:
     def _look(self) -> None:
         while not self._ended.wait(LOOK_SECONDS):
             self.peak_bytes = max(self.peak_bytes, used_bytes(self._folder))
+            self.looks += 1
 
 
 def used_bytes(folder: Path) -> int:

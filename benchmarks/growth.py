@@ -58,12 +58,10 @@ SELECT 1000000000 + n,
        b %% 5000 - 1000,
        (ARRAY['daily visit', 'invited a friend', 'bought credits', 'ใช้แต้มแลกเครดิต', 'expired, unused'])[1 + b %% 5],
        CASE WHEN b %% 5 = 2 THEN purchases[1 + (b / 5 %% cardinality(purchases))] END,
-       jsonb_build_object(
-           'campaign', (ARRAY['songkran', 'new year', 'ลอยกระทง', 'none'])[1 + a %% 4],
-           'rate', round((100 + b %% 150) / 100.0, 2),
-           'session', to_hex(a) || to_hex(b),
-           'device', (ARRAY['android', 'ios', 'web'])[1 + a / 4 %% 3],
-           'balance', b %% 90000),
+       ('{"campaign": "' || (ARRAY['songkran', 'new year', 'ลอยกระทง', 'none'])[1 + a %% 4]
+           || '", "rate": ' || 100 + b %% 150 || 'e-2, "session": "' || to_hex(a) || to_hex(b)
+           || '", "device": "' || (ARRAY['android', 'ios', 'web'])[1 + a / 4 %% 3]
+           || '", "balance": ' || b %% 90000 || '}')::jsonb,
        %(begin)s::timestamptz + (n - %(first)s) * (%(end)s::timestamptz - %(begin)s::timestamptz) / %(rows)s
            + (a %% 997) * interval '1 microsecond'
 FROM known, generate_series(%(first)s::bigint, %(first)s::bigint + %(rows)s - 1) AS n,

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from include.backup.letter import Letter
     from include.demo.progress import Progress
 
+LOADED = ("airflow.sdk", "include.operators.steps")
 PROMISE_MB = 150
 LOOK_SECONDS = 0.01
 ATTACHMENTS_MB = (5, 25)
@@ -80,6 +81,7 @@ def report(server: BenchmarkServer, work: Path, wishes: Wishes, progress: Progre
 
 def measure_memory(server: BenchmarkServer, work: Path, wishes: Wishes, progress: Progress) -> list[Need]:
     """Return the needs of export, archive, verification and mail, each with something small and something large."""
+    os.environ |= {"AIRFLOW_HOME": str(work / "airflow"), "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING"}
     with progress.step(f"The source, {wishes.size_bytes // MB} MB, of which {wishes.window_bytes // MB} MB are taken"):
         prepare_source(server, wishes.size_bytes, wishes.window_bytes)
     needs = []
@@ -88,9 +90,9 @@ def measure_memory(server: BenchmarkServer, work: Path, wishes: Wishes, progress
         folder.mkdir()
         steps = Steps(server.database(), server.clients, folder, begin)
         with progress.step(f"The {name} archive"):
-            *exporting, exported = in_a_task(work, steps.export)
-            *archiving, archived = in_a_task(work, steps.archive, exported)
-            *verifying, sidecar = in_a_task(work, steps.verify, *archived)
+            *exporting, exported = in_a_task(steps.export)
+            *archiving, archived = in_a_task(steps.archive, exported)
+            *verifying, sidecar = in_a_task(steps.verify, *archived)
         measured = zip(("export", "archive", "verify"), (exporting, archiving, verifying), strict=True)
         needs += [Need(step, sidecar.archive_bytes, *seen) for step, seen in measured]
     with Mailbox(work / "mailbox") as mailbox:
@@ -99,7 +101,7 @@ def measure_memory(server: BenchmarkServer, work: Path, wishes: Wishes, progress
             folder.mkdir()
             letter = make_letter(folder, size_mb * MB)
             *mailing, _ = in_a_task(
-                work, send_mail, letter, mailbox.port, (mailbox.user, mailbox.password), str(mailbox.certificate)
+                send_mail, letter, mailbox.port, (mailbox.user, mailbox.password), str(mailbox.certificate)
             )
             needs.append(Need("mail", size_mb * MB, *mailing))
     return sorted(needs, key=lambda need: need.step)
@@ -113,7 +115,7 @@ def send_mail(letter: Letter, port: int, login: tuple[str, str], certificate: st
         deliver(client, letter, Order("backup@example.com", ADMINS, "benchmark"))
 
 
-def in_a_task(home: Path, step: Callable[..., Any], *arguments: Any) -> tuple[int, int, int, Any]:
+def in_a_task(step: Callable[..., Any], *arguments: Any) -> tuple[int, int, int, Any]:
     """
     Do a step in a process like a task's.
 
@@ -123,20 +125,20 @@ def in_a_task(home: Path, step: Callable[..., Any], *arguments: Any) -> tuple[in
     Raises:
         BenchmarkError: If the step failed.
     """
-    spawn = multiprocessing.get_context("spawn")
-    line, other_end = spawn.Pipe()
-    process = spawn.Process(target=_task, args=(other_end, str(home / "airflow"), step, arguments), daemon=True)
+    loaded = multiprocessing.get_context("forkserver")  # as LocalExecutor forks its tasks
+    loaded.set_forkserver_preload(list(LOADED))
+    line, other_end = loaded.Pipe()
+    process = loaded.Process(target=_task, args=(other_end, step, arguments), daemon=True)
     process.start()
     other_end.close()
     largest = 0
     while not line.poll(LOOK_SECONDS):
         largest = max(largest, *_peaks_of_programs(process.pid), 0)
-    try:
-        idle, peak, result = line.recv()
-    except EOFError:
-        process.join()
-        raise BenchmarkError(f"{step.__name__} ended with {process.exitcode}, its error is above") from None
+    seen = line.recv()
     process.join()
+    if isinstance(seen, str):
+        raise BenchmarkError(f"{step.__name__} failed: {seen}")
+    idle, peak, result = seen
     return idle, peak, largest, result
 
 
@@ -153,18 +155,17 @@ def _peaks_of_programs(pid: int | None) -> list[int]:
     return peaks
 
 
-def _task(line: Connection, airflow_home: str, step: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    os.environ |= {
-        "AIRFLOW_HOME": airflow_home,
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
-    }
-    for module in ("airflow.sdk", "include.operators.steps"):
+def _task(line: Connection, step: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    for module in LOADED:
         import_module(module)
     Path("/proc/self/clear_refs").write_text("5")  # the peak is that from here on: proc(5)
     idle = _own("VmRSS")
-    result = step(*arguments)
-    line.send((idle, _own("VmHWM"), result))
+    try:
+        result = step(*arguments)
+    except Exception as error:  # noqa: BLE001 - it is reported by who waits at the other end
+        line.send(f"{type(error).__name__}: {error}")
+    else:
+        line.send((idle, _own("VmHWM"), result))
 
 
 def _own(name: str) -> int:
