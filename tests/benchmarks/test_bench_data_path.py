@@ -36,9 +36,9 @@ COMPETITORS = [
 ]
 
 
-def run_contest(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the program on the small source."""
-    command = [sys.executable, "-m", "benchmarks.data_path", "--size", f"{SIZE_MB}MB", "--window", f"{WINDOW_MB}MB"]
+def run_contest(folder: Path, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a program on the small source."""
+    command = [sys.executable, "-m", program, "--size", f"{SIZE_MB}MB", "--window", f"{WINDOW_MB}MB"]
     places = {"BENCH_DIR": str(folder / "bench"), "BENCH_REPORT_DIR": str(folder / "report")}
     return subprocess.run(
         [*command, *arguments],
@@ -48,9 +48,9 @@ def run_contest(folder: Path, *arguments: str) -> subprocess.CompletedProcess[st
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the contest has run once, with everybody."""
+    """Where `make bench` has run once, with everybody."""
     folder = tmp_path_factory.mktemp("data_path")
-    done = run_contest(folder, "--rounds", "1")
+    done = run_contest(folder, "benchmarks", "--rounds", "1")
     assert (done.returncode, done.stderr) == (0, "")
     return folder
 
@@ -75,6 +75,13 @@ def field(server: BenchmarkServer, tmp_path: Path) -> Field:
     archive, sidecar, _ = back_up(server, tmp_path)
     rows_database = restored_copy(server, archive, sidecar, tmp_path)
     return Field(server, rows_database, sidecar, selections_of(server), tmp_path / "run")
+
+
+def test_both_contests_have_run(folder: Path) -> None:
+    """The one command writes both reports, and leaves no work files."""
+    reports = {"data_path.json", "data_path.md", "data_path.svg", "restore.json", "restore.md", "restore.svg"}
+    assert {file.name for file in (folder / "report").iterdir()} == reports
+    assert not (folder / "bench" / "work").exists()
 
 
 def test_everybody_runs_and_the_product_counts_its_verification(figures: dict[str, Any]) -> None:
@@ -160,7 +167,7 @@ def test_archive_with_other_rows_gives_no_figure(field: Field) -> None:
 def test_only_some_competitors_write_no_report(folder: Path, figures: dict[str, Any]) -> None:
     """With --only their table is shown, and the report of all stays."""
     before = (folder / "report" / "data_path.md").read_bytes()
-    done = run_contest(folder, "--rounds", "2", "--only", "product,copy1")
+    done = run_contest(folder, "benchmarks.data_path", "--rounds", "2", "--only", "product,copy1")
     assert (done.returncode, done.stderr) == (0, "")
     assert "`Critical Backup` takes **" in done.stdout
     assert "the plain way" not in done.stdout
@@ -170,6 +177,6 @@ def test_only_some_competitors_write_no_report(folder: Path, figures: dict[str, 
 
 def test_unknown_competitor_is_refused(folder: Path) -> None:
     """The names that there are stand in the error."""
-    done = run_contest(folder, "--only", "product,rsync")
+    done = run_contest(folder, "benchmarks.data_path", "--only", "product,rsync")
     assert done.returncode == 2
     assert "--only rsync: expected some of product,plain,fd,fc,copy2,copy1" in done.stderr

@@ -85,7 +85,7 @@ def test_memory_peak_is_that_of_the_step() -> None:
 
 def test_failed_step_gives_no_figure(tmp_path: Path) -> None:
     """The step's own error is the benchmark's."""
-    with pytest.raises(BenchmarkError, match="rmdir failed: FileNotFoundError: .*missing"):
+    with pytest.raises(BenchmarkError, match=r"rmdir failed: FileNotFoundError: .*missing"):
         in_a_task(os.rmdir, tmp_path / "missing")
 
 
