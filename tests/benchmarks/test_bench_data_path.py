@@ -117,6 +117,7 @@ def test_report_has_sizes_versions_and_rounds(folder: Path, figures: dict[str, A
         assert program in report
     drawing = (folder / "report" / "data_path.svg").read_text()
     assert all(name in drawing for name in COMPETITORS)
+    assert drawing.count('<rect class="own"') == 1
 
 
 def test_source_has_rows_before_the_window_and_in_it(server: BenchmarkServer) -> None:
