@@ -26,7 +26,7 @@ STYLE = """
 
 
 def chart(figures: Figures, *, title: str) -> str:
-    """Return the seconds of all competitors as SVG; shorter is better, those that something is promised of stand out."""
+    """Return the seconds of all competitors as SVG; what something is promised of stands out."""
     longest = max(max(figures.seconds(name)) for name in figures.competitors)
     rows = [_row(figures, name, TOP + number * ROW, longest) for number, name in enumerate(figures.competitors)]
     height = TOP + ROW * len(rows) + 34
