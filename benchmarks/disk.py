@@ -28,9 +28,9 @@ LOOK_SECONDS = 0.01
 BLOCK_BYTES = 512  # of st_blocks: stat(2)
 
 METHOD = """\
-Allocated blocks of everything below BACKUP_DIR, looked at a hundred times a second while the steps of one run export,
-archive and verify; the workspace is removed at the end, as the last task does. Asked: at most {promise:g} times the
-archive, which itself is part of it.
+Allocated blocks of everything below BACKUP_DIR, looked at a hundred times a second while the steps of a single run
+export, archive and verify; the workspace is removed at the end, as the last task does. Asked: at most {promise:g} times
+the archive, which itself is part of it.
 """
 
 

@@ -8,7 +8,9 @@ import platform
 import subprocess
 from pathlib import Path
 
+from benchmarks.server import VERSION
 from benchmarks.wishes import MB
+from include.demo.embedded_postgres import embedded_binaries
 
 __all__ = ["busy_cores", "machine", "versions"]
 
@@ -30,11 +32,15 @@ def busy_cores() -> float:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of the programs and libraries that do the work, besides the server's own."""
+    """Return the versions of the programs and libraries that do the work; the server's is that of its psql."""
     first_lines = {
         name: subprocess.run([name, "--version"], capture_output=True, text=True, check=True).stdout.splitlines()[0]
         for name in ("tar", "gzip")
     }
+    psql = subprocess.run(
+        [embedded_binaries(VERSION) / "psql", "--version"], capture_output=True, text=True, check=True
+    )
+    first_lines["PostgreSQL"] = psql.stdout.strip()
     libraries = {name: importlib.metadata.version(name) for name in ("isal", "psycopg")}
     return {name: line.split()[-1] for name, line in first_lines.items()} | libraries
 

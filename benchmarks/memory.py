@@ -39,7 +39,7 @@ ATTACHMENTS_MB = (5, 25)
 SHORT_WINDOW = timedelta(days=HISTORY_ENDS.toordinal() - WINDOW_BEGINS.toordinal()) / 4
 
 METHOD = f"""\
-Each step runs in a process of its own that has loaded what every task of the DAG has loaded (`airflow.sdk` and the
+Each step runs once, in a process of its own that has loaded what every task of the DAG has (`airflow.sdk` and the
 steps); an idle task is that process before it begins. Its peak is the kernel's (`VmHWM`, set back before the step).
 Programs that it starts (`psql`, `pg_dump`) are other processes: the largest peak that was seen of one (a hundred looks
 a second) stands in a column of its own.

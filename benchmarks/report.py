@@ -71,7 +71,7 @@ def as_markdown(figures: Figures, story: Story) -> str:
 def write_page(name: str, title: str, sections: Sequence[str], folder: Path) -> Path:
     """Write NAME.md for a benchmark that is no contest: its sections, and what it was taken on. Return the file."""
     folder.mkdir(parents=True, exist_ok=True)
-    busy = f"{busy_cores():.1f} cores were busy in the last minute of it."
+    busy = f"In its last minute {busy_cores():.1f} cores were busy, with its own work and that of others."
     written = f"Written by `python -m benchmarks.{name}` on {datetime.now(timezone.utc):%Y-%m-%d}. {busy}"
     programs = "Versions: " + ", ".join(f"{program} {version}" for program, version in versions().items()) + "."
     page = folder / f"{name}.md"
