@@ -1,14 +1,14 @@
 # What one can do with a checkout. Everything is set up by itself, in .venv; nothing else is installed.
 #
 # Settings: ONCE=1, SCALE=, DEMO_DIR=, DEMO_AIRFLOW_PORT=, DEMO_POSTGRES_PORT=, DEMO_SMTP_PORT=, BACKUP_…=
-#           SIZE=, ROUNDS=, BENCH_DIR=, BENCH_REPORT_DIR=
+#           SIZE=, WINDOW=, ROUNDS=, BENCH_DIR=, BENCH_REPORT_DIR=
 #           ARGS= (further options of pytest), JOBS= (processes that test), PYTHON= (the Python to make .venv with, instead of the first fitting one)
 
 SHELL = /bin/sh
 .SUFFIXES:
 .DEFAULT_GOAL := help
 export DEMO_DIR DEMO_AIRFLOW_PORT DEMO_POSTGRES_PORT DEMO_SMTP_PORT SCALE
-export SIZE ROUNDS BENCH_DIR BENCH_REPORT_DIR
+export SIZE WINDOW ROUNDS BENCH_DIR BENCH_REPORT_DIR
 
 UV_VERSION = 0.13.8
 JOBS = 2
@@ -31,7 +31,7 @@ backup: $(READY) ## Make one more backup in the running demo
 test: $(READY) ## Run all tests (ARGS='-k name': some of them; JOBS=0: one after the other)
 	@exec $(VENV_PYTHON) -m pytest --numprocesses=$(JOBS) --dist=loadfile $(ARGS)
 
-bench: $(READY) ## Measure restoring against pg_restore (SIZE=690MB ROUNDS=5); writes docs/benchmarks
+bench: $(READY) ## Measure backup and restore against other tools (SIZE=1GB ROUNDS=5); writes docs/benchmarks
 	@exec $(VENV_PYTHON) -m benchmarks
 
 lint: $(READY) ## Check style and types: ruff, mypy --strict

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.programs import Stage
-from benchmarks.source import HISTORY_ENDS
+from benchmarks.server import SOURCE
+from benchmarks.source import HISTORY_ENDS, MONTHS, TIMEZONE, WINDOW_BEGINS
 from include.backup.archive import compress_archive, publish
+from include.backup.clients import Clients
 from include.backup.configuration import copy_configuration
-from include.backup.export import Export
-from include.backup.run import BackupRun, create_workspace, cut_off
+from include.backup.database import Database
+from include.backup.export import Export, ExportResult
+from include.backup.run import BackupRun, create_workspace, remove_workspace
 from include.backup.scope import load_scope
 from include.backup.selection import Selection, require_tables, select_rows
 from include.backup.settings import PACKAGED_SCOPE_FILE
@@ -22,54 +28,87 @@ from include.demo.sample import write_sample_configuration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from datetime import datetime
-    from pathlib import Path
 
     from benchmarks.server import BenchmarkServer
     from include.backup.catalog import Catalog
-    from include.backup.manifest import Sidecar
+    from include.backup.manifest import Manifest, Sidecar
     from include.backup.scope import Scope
 
-__all__ = ["back_up"]
+__all__ = ["RUN", "Steps", "back_up", "plan_rows", "timed"]
 
-MONTHS = 3
-PARALLEL = 2
-TIMEZONE = "UTC"
+RUN = BackupRun("manual__benchmark", "manual", HISTORY_ENDS)
+PARALLEL = 2  # BACKUP_PARALLEL's usual value
 
 
-def back_up(server: BenchmarkServer, folder: Path) -> tuple[Path, Sidecar, tuple[Stage, ...]]:
+@dataclass(frozen=True)
+class Steps:
     """
-    Back the source up as the nightly DAG does, with the package's scope and settings.
+    The steps of the nightly DAG, with the package's scope and settings.
+
+    Args:
+        database: Holds the source.
+        clients: Its psql and pg_dump.
+        folder: Is BACKUP_DIR; must exist.
+        begin: Where the window begins; it ends where the source's history ends.
+    """
+
+    database: Database
+    clients: Clients
+    folder: Path
+    begin: datetime = WINDOW_BEGINS
+
+    @property
+    def workspace(self) -> Path:
+        """Return where the parts lie; it is made."""
+        workspace = create_workspace(RUN, self.folder)
+        for part in ("summary", "export", "configuration"):
+            (workspace / part).mkdir(exist_ok=True)
+        return workspace
+
+    def export(self) -> ExportResult:
+        """Write the compressed parts."""
+        plan = partial(plan_rows, load_scope(PACKAGED_SCOPE_FILE), begin=self.begin)
+        export = Export(self.database, self.clients, self.workspace / "export", parallel=PARALLEL)
+        return export.run(plan, cut_off=self.begin)
+
+    def archive(self, exported: ExportResult) -> tuple[Path, Manifest]:
+        """Add sample configuration files, manifest and instructions; put everything together."""
+        workspace = self.workspace
+        summary, configuration, files = (workspace / name for name in ("summary", "configuration", "files"))
+        write_sample_configuration(files)
+        copied = copy_configuration(load_scope(PACKAGED_SCOPE_FILE), files, configuration)
+        steps = SummaryInput(exported, copied, ())
+        written = write_summary(RUN, steps, summary, timezone_name=TIMEZONE, configuration_dir=files)
+        parts = [(summary, written.parts), (workspace / "export", exported.parts), (configuration, copied.parts)]
+        return compress_archive(workspace, parts, modified_at=exported.snapshot_at), written.manifest
+
+    def verify(self, unverified: Path, manifest: Manifest) -> Sidecar:
+        """Read everything again, then give the archive its name."""
+        sha256 = verify_archive(unverified, manifest).archive_sha256
+        return publish(unverified, manifest, sha256=sha256, backup_dir=self.folder)
+
+
+def back_up(server: BenchmarkServer, folder: Path, source: str = SOURCE) -> tuple[Path, Sidecar, tuple[Stage, ...]]:
+    """
+    Back the source, or another database like it, up as the nightly DAG does.
 
     Args:
         server: Holds the source.
         folder: Becomes BACKUP_DIR; must exist.
+        source: The database.
 
     Returns:
-        The verified archive, its manifest, and the seconds of export, archive and verify.
+        The verified archive, its manifest, and the seconds of export, archive and verify, its name given included.
     """
-    run = BackupRun("manual__benchmark", "manual", HISTORY_ENDS)
-    scope = load_scope(PACKAGED_SCOPE_FILE)
-    workspace = create_workspace(run, folder)
-    summary, export, configuration = (workspace / name for name in ("summary", "export", "configuration"))
-    for part in (summary, export, configuration):
-        part.mkdir()
+    steps = Steps(server.database(source), server.clients, folder)
     stages: list[Stage] = []
-    begin = cut_off(run.stands_for, MONTHS, TIMEZONE)
     with timed(stages, "export"):
-        exported = Export(server.database(), server.clients, export, parallel=PARALLEL).run(
-            partial(_plan, scope, begin), cut_off=begin
-        )
-    write_sample_configuration(workspace / "files")
-    copied = copy_configuration(scope, workspace / "files", configuration)
-    steps = SummaryInput(exported, copied, ())
+        exported = steps.export()
     with timed(stages, "archive"):
-        written = write_summary(run, steps, summary, timezone_name=TIMEZONE, configuration_dir=workspace / "files")
-        parts = [(summary, written.parts), (export, exported.parts), (configuration, copied.parts)]
-        unverified = compress_archive(workspace, parts, modified_at=exported.snapshot_at)
+        unverified, manifest = steps.archive(exported)
     with timed(stages, "verify"):
-        verified = verify_archive(unverified, written.manifest)
-    sidecar = publish(unverified, written.manifest, sha256=verified.archive_sha256, backup_dir=folder)
+        sidecar = steps.verify(unverified, manifest)
+    remove_workspace(RUN, folder)
     return folder / sidecar.archive, sidecar, tuple(stages)
 
 
@@ -81,6 +120,7 @@ def timed(stages: list[Stage], name: str) -> Iterator[None]:
     stages.append(Stage(name, time.monotonic() - started))
 
 
-def _plan(scope: Scope, begin: datetime, catalog: Catalog) -> tuple[Selection, ...]:
+def plan_rows(scope: Scope, catalog: Catalog, begin: datetime = WINDOW_BEGINS) -> tuple[Selection, ...]:
+    """Return what is taken, the window beginning there."""
     require_tables(catalog, scope)
     return select_rows(catalog, scope, cut_off_for=lambda _: begin, default_months=MONTHS)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = ["chart"]
 
-WIDTH, LABELS, BARS, ROW, TOP = 760, 190, 400, 44, 56
+WIDTH, LABELS, BARS, ROW, TOP = 760, 190, 380, 44, 56
 
 # A background of its own, so that it is readable wherever it is shown.
 STYLE = """
@@ -26,7 +26,7 @@ STYLE = """
 
 
 def chart(figures: Figures, *, title: str) -> str:
-    """Return the seconds of all competitors as SVG; shorter is better, the last bar is the peer."""
+    """Return the seconds of all competitors as SVG; what something is promised of stands out."""
     longest = max(max(figures.seconds(name)) for name in figures.competitors)
     rows = [_row(figures, name, TOP + number * ROW, longest) for number, name in enumerate(figures.competitors)]
     height = TOP + ROW * len(rows) + 34
@@ -51,7 +51,7 @@ def _row(figures: Figures, name: str, top: int, longest: float) -> str:
     end, low, high = (LABELS + BARS * value / longest for value in (median, min(seconds), max(seconds)))
     ratio = figures.ratios.get(name)
     label = f"{median:.1f} s" + (f", {ratio.median:.2f} times" if ratio else "")
-    kind = "own" if ratio else "peer"
+    kind = "own" if name in {promise.competitor for promise in figures.promises} else "peer"
     return (
         f'<text x="16" y="{top + 19}">{escape(name)}</text>'
         f'<rect class="{kind}" x="{LABELS}" y="{top + 3}" width="{end - LABELS:.1f}" height="22"/>'

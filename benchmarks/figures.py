@@ -14,26 +14,18 @@ if TYPE_CHECKING:
 
     from benchmarks.contest import Ratio, Run
 
-__all__ = ["Figures", "Sizes"]
+__all__ = ["Figures", "Promise"]
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """
-    Bytes and rows of what was measured.
+class Promise:
+    """That a competitor takes at most so many times as long as a peer."""
 
-    tables, indexes: of the source. archive: compressed; unpacked: its files. dump: the peer's files.
-    """
-
-    tables_bytes: int
-    indexes_bytes: int
-    archive_bytes: int
-    unpacked_bytes: int
-    dump_bytes: int
-    rows: int
-    tables: int
+    competitor: str
+    peer: str
+    at_most: float
 
 
 @dataclass(frozen=True)
@@ -44,19 +36,21 @@ class Figures:
     Args:
         made_at: When it began, aware.
         machine: What it ran on. settings: Of the server.
+        versions: Of the programs.
         busy_cores_before: In the minute before it began: more than a little means disturbed figures.
+        sizes: Bytes and rows of what was measured, by names that say which.
         competitors: In the order of the report; the last one is the peer that the others are held against.
-        promise: The highest ratio promised.
+        promises: Those of their ratios that were promised.
     """
 
     made_at: datetime
     machine: Mapping[str, str]
     settings: Mapping[str, str]
+    versions: Mapping[str, str]
     busy_cores_before: float
-    sizes: Sizes
-    backup_seconds: Mapping[str, float]
+    sizes: Mapping[str, int]
     competitors: tuple[str, ...]
-    promise: float
+    promises: tuple[Promise, ...]
     runs: Sequence[Run]
 
     @property
@@ -73,6 +67,10 @@ class Figures:
     def ratios(self) -> dict[str, Ratio]:
         """Return everybody's ratio to the peer, the peer left out."""
         return {name: ratio_of(self.runs, name, self.peer) for name in self.competitors[:-1]}
+
+    def promised(self, promise: Promise) -> Ratio:
+        """Return the ratio that a promise speaks of."""
+        return ratio_of(self.runs, promise.competitor, promise.peer)
 
     def seconds(self, competitor: str) -> list[float]:
         """Return the seconds that a competitor took, round by round."""
@@ -93,11 +91,10 @@ class Figures:
             "made_at": self.made_at.isoformat(timespec="seconds"),
             "machine": dict(self.machine),
             "settings": dict(self.settings),
+            "versions": dict(self.versions),
             "busy_cores_before": self.busy_cores_before,
-            "sizes": vars(self.sizes),
-            "backup_seconds": {name: round(seconds, 3) for name, seconds in self.backup_seconds.items()},
+            "sizes": dict(self.sizes),
             "rounds": self.rounds,
-            "promise": self.promise,
             "runs": [
                 {
                     "competitor": run.competitor,
@@ -114,8 +111,17 @@ class Figures:
                     "peer": ratio.peer,
                     "rounds": [round(one, 4) for one in ratio.rounds],
                     "median": round(ratio.median, 4),
-                    "within_promise": ratio.median <= self.promise,
                 }
                 for ratio in self.ratios.values()
+            ],
+            "promises": [
+                {
+                    "competitor": promise.competitor,
+                    "peer": promise.peer,
+                    "at_most": round(promise.at_most, 4),
+                    "median": round(self.promised(promise).median, 4),
+                    "kept": self.promised(promise).median <= promise.at_most,
+                }
+                for promise in self.promises
             ],
         }

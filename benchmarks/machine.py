@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import platform
+import subprocess
 from pathlib import Path
 
+from benchmarks.server import VERSION
 from benchmarks.wishes import MB
+from include.demo.embedded_postgres import embedded_binaries
 
-__all__ = ["busy_cores", "machine"]
+__all__ = ["busy_cores", "machine", "versions"]
 
 
 def machine() -> dict[str, str]:
@@ -25,6 +29,20 @@ def machine() -> dict[str, str]:
 def busy_cores() -> float:
     """Return how many cores were busy in the last minute: before a benchmark, with the work of others."""
     return os.getloadavg()[0]
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the programs and libraries that do the work; the server's is that of its psql."""
+    first_lines = {
+        name: subprocess.run([name, "--version"], capture_output=True, text=True, check=True).stdout.splitlines()[0]
+        for name in ("tar", "gzip")
+    }
+    psql = subprocess.run(
+        [embedded_binaries(VERSION) / "psql", "--version"], capture_output=True, text=True, check=True
+    )
+    first_lines["PostgreSQL"] = psql.stdout.strip()
+    libraries = {name: importlib.metadata.version(name) for name in ("isal", "psycopg")}
+    return {name: line.split()[-1] for name, line in first_lines.items()} | libraries
 
 
 def _processor() -> str:

@@ -15,11 +15,15 @@ from include.demo.embedded_postgres import SUPERUSER, EmbeddedPostgres
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from types import TracebackType
 
-__all__ = ["SOURCE", "BenchmarkServer"]
+    from typing_extensions import Self
+
+__all__ = ["COPY", "SOURCE", "BenchmarkServer"]
 
 VERSION = 18
 SOURCE = "bench_source"
+COPY = "bench_copy"  # of just the rows that are backed up
 SCRATCH_PREFIX = "bench_scratch_"
 RECORDED_SETTINGS = (
     "server_version",
@@ -56,10 +60,10 @@ class BenchmarkServer(EmbeddedPostgres):
         self.stop()  # its shutdown writes a checkpoint
         self.start()
 
-    def drop_scratch(self) -> None:
-        """Drop what competitors, or a killed run, have restored."""
+    def drop_scratch(self, prefix: str = SCRATCH_PREFIX) -> None:
+        """Drop what competitors, or a killed run, have restored: the databases whose names begin so."""
         with psycopg.connect(self.conninfo(), autocommit=True) as session:
-            names = session.execute("SELECT datname FROM pg_database WHERE starts_with(datname, %s)", [SCRATCH_PREFIX])
+            names = session.execute("SELECT datname FROM pg_database WHERE starts_with(datname, %s)", [prefix])
             for (name,) in names.fetchall():
                 session.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
@@ -69,6 +73,22 @@ class BenchmarkServer(EmbeddedPostgres):
             with contextlib.suppress(psycopg.OperationalError):  # a server that has died: the next run drops them
                 self.drop_scratch()
         super().stop()
+
+    def __enter__(self) -> Self:
+        """Start; what a killed run has left goes first."""
+        super().__enter__()
+        self.drop_scratch()
+        self.drop_scratch(COPY)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop; of all databases the source stays."""
+        if self.server:
+            with contextlib.suppress(psycopg.OperationalError):
+                self.drop_scratch(COPY)
+        super().__exit__(kind, error, trace)
 
     def database(self, name: str = SOURCE) -> Database:
         """Return how to reach a database; one whose name is the source's is there."""

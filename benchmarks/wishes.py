@@ -1,7 +1,8 @@
-"""What the user set: SIZE, ROUNDS and the folders; everything wrong with it is said before work starts."""
+"""What the user set: SIZE, WINDOW, ROUNDS and the folders; everything wrong with it is said before work starts."""
 
 from __future__ import annotations
 
+import argparse
 import re
 import shutil
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from benchmarks.errors import BenchmarkError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["MB", "Wishes"]
+__all__ = ["MB", "Wishes", "command_line"]
 
 MB = 1 << 20
 UNITS = {"MB": MB, "GB": 1 << 30}
@@ -21,9 +22,13 @@ SMALLEST_BYTES = 2 * MB  # the sample's fixed tables alone have 1.5 MB
 MOST_ROUNDS = 100
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-# Tables and indexes of the source, of one restored copy, the archive, its files unpacked and the directory dump;
-# and write-ahead log, which the server keeps up to its max_wal_size.
-DISK_PER_BYTE_OF_DATA = 4
+USUAL_WINDOW_BYTES = 630 * MB
+USUAL_WINDOW_SHARE = 0.6  # of a source that is too small for that
+
+# Tables and indexes of the source; of the rows in the window two restored copies, their files unpacked, packed and
+# dumped; and write-ahead log, which the server keeps up to its max_wal_size.
+DISK_PER_BYTE_OF_SOURCE = 1.5
+DISK_PER_BYTE_IN_WINDOW = 6
 DISK_FOR_SERVER_BYTES = 1200 * MB
 
 
@@ -32,11 +37,12 @@ class Wishes:
     """
     How large and how often, and where.
 
-    size_bytes: Of the source's tables, without indexes. folder: The benchmark's own; the source is kept there.
-    report_folder: Gets the figures, their table and their chart.
+    size_bytes: Of the source's tables, without indexes. window_bytes: Of these, the part that is backed up.
+    folder: The benchmark's own; the source is kept there. report_folder: Gets figures, tables and charts.
     """
 
     size_bytes: int
+    window_bytes: int
     rounds: int
     folder: Path
     report_folder: Path
@@ -44,23 +50,36 @@ class Wishes:
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Wishes:
         """
-        Return the wishes of SIZE, ROUNDS, BENCH_DIR and BENCH_REPORT_DIR; empty ones mean the usual.
+        Return the wishes of SIZE, WINDOW, ROUNDS, BENCH_DIR and BENCH_REPORT_DIR; empty ones mean the usual.
 
         Raises:
-            BenchmarkError: If a value is none, or the disk has too little room for that size.
+            BenchmarkError: If a value is none.
         """
+        size_bytes = _size_bytes("SIZE", environment.get("SIZE") or "1GB")
+        usual_window = min(USUAL_WINDOW_BYTES, int(USUAL_WINDOW_SHARE * size_bytes))
         wishes = cls(
-            size_bytes=_size_bytes(environment.get("SIZE") or "690MB"),
+            size_bytes=size_bytes,
+            window_bytes=_size_bytes("WINDOW", wanted) if (wanted := environment.get("WINDOW")) else usual_window,
             rounds=_rounds(environment.get("ROUNDS") or "5"),
             folder=Path(environment.get("BENCH_DIR") or REPOSITORY / "var" / "bench").resolve(),
             report_folder=Path(environment.get("BENCH_REPORT_DIR") or REPOSITORY / "docs" / "benchmarks").resolve(),
         )
-        wishes.require_disk()
+        if wishes.window_bytes > size_bytes:
+            raise BenchmarkError(f"WINDOW={wanted} is more than the whole source: expected at most SIZE")
         return wishes
 
-    def require_disk(self) -> None:
-        """Raise BenchmarkError if the folder's file system has less room than a run of this size needs."""
-        needed = DISK_PER_BYTE_OF_DATA * self.size_bytes + min(2 * self.size_bytes, DISK_FOR_SERVER_BYTES)
+    @classmethod
+    def from_command_line(cls, arguments: argparse.Namespace, environment: Mapping[str, str]) -> Wishes:
+        """Return the wishes of the options, and where one is missing, of the environment. Raises BenchmarkError."""
+        options = {"SIZE": arguments.size, "WINDOW": arguments.window, "ROUNDS": arguments.rounds}
+        return cls.from_environment({**environment, **{name: value for name, value in options.items() if value}})
+
+    def require_disk(self, copies: int = 0) -> None:
+        """Raise BenchmarkError if the folder's disk lacks room for this size, and for copies of the source."""
+        data = (
+            DISK_PER_BYTE_OF_SOURCE * (1 + 2 * copies) * self.size_bytes + DISK_PER_BYTE_IN_WINDOW * self.window_bytes
+        )
+        needed = int(data) + min(2 * self.size_bytes, DISK_FOR_SERVER_BYTES)
         existing = next(path for path in (self.folder, *self.folder.parents) if path.exists())
         free = shutil.disk_usage(existing).free
         if free < needed:
@@ -70,12 +89,21 @@ class Wishes:
             )
 
 
-def _size_bytes(text: str) -> int:
+def command_line(description: str | None) -> argparse.ArgumentParser:
+    """Return a parser of the options that every benchmark with a source has."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--size", help="of the source's tables, such as 1GB (the usual), or SIZE")
+    parser.add_argument("--window", help="what of them is backed up, such as 630MB, or WINDOW")
+    parser.add_argument("--rounds", help="5 or more to rely on, or ROUNDS")
+    return parser
+
+
+def _size_bytes(name: str, text: str) -> int:
     match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?) ?(MB|GB)", text.upper(), flags=re.ASCII)
     size_bytes = int(float(match[1]) * UNITS[match[2]]) if match else 0
     if size_bytes < SMALLEST_BYTES:
         raise BenchmarkError(
-            f"SIZE={text} is no size: expected at least {SMALLEST_BYTES // MB}MB, such as 500MB or 1GB"
+            f"{name}={text} is no size: expected at least {SMALLEST_BYTES // MB}MB, such as 500MB or 1GB"
         )
     return size_bytes
 

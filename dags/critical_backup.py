@@ -71,6 +71,7 @@ def make_dag(settings: Settings) -> DAG:
             "retries": 3,
             "retry_delay": timedelta(seconds=settings.backup_retry_delay_seconds),
             "retry_exponential_backoff": 2,  # the multiplier: 1, 2, 4 minutes, and up to as much again of jitter
+            "weight_rule": "upstream",  # where slots are short, runs that are furthest end first (docs/GROWTH.md)
             "on_failure_callback": alert_failure,
         },
     ) as dag:

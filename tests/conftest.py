@@ -26,6 +26,7 @@ pytest_plugins = [
     "tests.fix_object_store",
     "tests.fix_pipeline",
     "tests.fix_prometheus",
+    "tests.fix_redis",
     "tests.fix_slack",
     "tests.fix_watch",
 ]

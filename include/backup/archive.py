@@ -5,81 +5,109 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-import shutil
 import tarfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO
 
 from isal import isal_zlib
 
 from include.backup.archive_name import decrypt_path, encrypted_name, forms, sidecar_path
-from include.backup.durable import named, sync_file, sync_folder, write_atomically
+from include.backup.durable import sync_file, sync_folder, write_atomically
 from include.backup.errors import BackupError, VerificationError
 from include.backup.gzip_part import COMPRESSION_LEVEL, GZIP_WINDOW_BITS, PartRecord, part_path
 from include.backup.manifest import EncryptionRecord, Manifest, Sidecar
-from include.backup.rights import PRIVATE_FILE, publish_rights, published_mode
+from include.backup.piecewise import Piece, move_together
+from include.backup.rights import publish_rights, published_mode
 from include.backup.templates import render
 
 log = logging.getLogger(__name__)
 
 PARTIAL_ARCHIVE = "archive.tar.gz.partial"
-COPY_BYTES = 4 << 20
+ARCHIVE_IN_WORK = "archive.tar.gz.in_work"
 
 
 def compress_archive(
     workspace: Path, folders: Sequence[tuple[Path, Sequence[PartRecord]]], *, modified_at: datetime
 ) -> Path:
     """
-    Put the members together, in the order given, under a name that is not an archive's.
+    Put the members together, in the order given, under a name that is not an archive's; the parts are used up.
 
-    RFC 1952 lets gzip members follow one another, so the parts are copied as they are; only the tar headers
+    RFC 1952 lets gzip members follow one another, so the parts are moved as they are; only the tar headers
     and the padding between them are compressed here.
 
     Args:
-        workspace: Where the result goes.
+        workspace: Where the result goes. What a call that was interrupted has left in it is taken up.
         folders: Folders and the parts in them.
         modified_at: The time that the members get, aware.
 
     Returns:
         The partial archive, synced to the disk.
+
+    Raises:
+        BackupError: If a part is not as it was written, and has not been moved either.
     """
+    pieces = [piece for folder, parts in folders for part in parts for piece in _member(folder, part, modified_at)]
+    end = _gzip(b"\0" * 2 * tarfile.BLOCKSIZE)
+    pieces.append(Piece(len(end), content=end))
     partial = workspace / PARTIAL_ARCHIVE
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE)
+    building, layout = (workspace / f"{ARCHIVE_IN_WORK}{suffix}" for suffix in ("", ".layout"))
+    # A part that was moved is known only if it is where it would go now: sizes and names are as they were.
+    sizes = "".join(f"{piece.size_bytes} {piece.path and piece.path.name}\n" for piece in pieces).encode()
+    is_known = layout.exists() and layout.read_bytes() == sizes
+    if is_known and not building.exists() and partial.exists():
+        partial.rename(building)
+    _check_parts(pieces, may_be_moved=is_known and building.exists())
+    partial.unlink(missing_ok=True)
+    if not is_known:
+        building.unlink(missing_ok=True)
+        layout.write_bytes(sizes)
     try:
-        with named(partial), os.fdopen(descriptor, "wb") as archive:
-            for folder, parts in folders:
-                for part in parts:
-                    _append(archive, part, part_path(folder, part.name), modified_at)
-            archive.write(_gzip(b"\0" * 2 * tarfile.BLOCKSIZE))
-        sync_file(partial)
+        move_together(pieces, building)
     except BaseException:
-        partial.unlink(missing_ok=True)  # the disk may be what was short
+        if not any(map(_is_moved, pieces)):
+            for file in (building, layout):
+                file.unlink(missing_ok=True)  # the disk may be what was short
         raise
+    building.rename(partial)
     return partial
 
 
-def _append(archive: BinaryIO, part: PartRecord, path: Path, modified_at: datetime) -> None:
+def _member(folder: Path, part: PartRecord, modified_at: datetime) -> Iterator[Piece]:
     header = tarfile.TarInfo(part.name)
     header.size = part.bytes
     header.mode = int(part.mode, 8)
     header.mtime = int(modified_at.timestamp())
     header.uname = header.gname = "root"
-    archive.write(_gzip(header.tobuf(tarfile.GNU_FORMAT)))
+    head, padding = _gzip(header.tobuf(tarfile.GNU_FORMAT)), _gzip(b"\0" * (-part.bytes % tarfile.BLOCKSIZE))
+    yield Piece(len(head), content=head)
+    yield Piece(part.compressed_bytes, path=part_path(folder, part.name))
+    yield Piece(len(padding), content=padding)
+
+
+def _check_parts(pieces: Sequence[Piece], *, may_be_moved: bool) -> None:
+    for piece in pieces:
+        size = _size(piece)
+        if size > piece.size_bytes or (size < piece.size_bytes and not may_be_moved):
+            raise BackupError(
+                f"{piece.path} has {size} bytes, expected {piece.size_bytes}: it changed after it was "
+                "written, or is in an archive already; clear export_database with everything downstream"
+            )
+
+
+def _is_moved(piece: Piece) -> bool:
+    return _size(piece) < piece.size_bytes
+
+
+def _size(piece: Piece) -> int:
+    """Return how much of it is still to be moved."""
+    if piece.path is None:
+        return piece.size_bytes
     try:
-        size = path.stat().st_size
+        return piece.path.stat().st_size
     except FileNotFoundError:
-        size = 0
-    if size != part.compressed_bytes:
-        raise BackupError(
-            f"{path} has {size} bytes, expected {part.compressed_bytes}: it changed after it was "
-            "written; clear export_database with everything downstream"
-        )
-    with path.open("rb") as source:
-        shutil.copyfileobj(source, archive, COPY_BYTES)
-    archive.write(_gzip(b"\0" * (-part.bytes % tarfile.BLOCKSIZE)))
+        return 0
 
 
 def _gzip(data: bytes) -> bytes:

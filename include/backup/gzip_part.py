@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from isal import isal_zlib
 
@@ -64,9 +64,8 @@ class GzipPart:
         self._bytes = 0
         self._compressed_bytes = 0
         self._sha256 = hashlib.sha256()
-        self._section_sha256 = hashlib.sha256()
+        self._section_sha256: Any = None
         self._section_start = 0
-        self._in_section = False
 
     def __enter__(self) -> Self:
         self._compressor = isal_zlib.compressobj(COMPRESSION_LEVEL, isal_zlib.DEFLATED, GZIP_WINDOW_BITS)
@@ -86,21 +85,21 @@ class GzipPart:
         """Add a block."""
         self._bytes += len(block)
         self._sha256.update(block)
-        if self._in_section:
+        if self._section_sha256:
             self._section_sha256.update(block)
         self._put(self._compressor.compress(block))
 
     def begin_section(self) -> None:
         """Start to count and to hash apart."""
-        self._section_sha256 = hashlib.sha256()
+        # From the beginning on, the file's own is the same: a CSV, most of what there is, is hashed once.
+        self._section_sha256 = hashlib.sha256() if self._bytes else None
         self._section_start = self._bytes
-        self._in_section = True
 
     def end_section(self) -> Section:
         """Return where the section began, its bytes and its SHA-256."""
-        self._in_section = False
-        size = self._bytes - self._section_start
-        return Section(self._section_start, size, self._section_sha256.hexdigest())
+        sha256 = self._section_sha256 or self._sha256
+        self._section_sha256 = None
+        return Section(self._section_start, self._bytes - self._section_start, sha256.hexdigest())
 
     def record(self, kind: FileKind) -> PartRecord:
         """Return what was written, once the part is closed."""

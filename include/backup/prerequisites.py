@@ -25,10 +25,10 @@ from include.backup.scope import Scope, load_scope
 from include.backup.scope_audit import Windows, audit_scope
 from include.backup.settings import BYTES_PER_MB, Settings
 
-# Rows shrink at least threefold; parts and archive are on the disk together until the archive is verified, and the
-# encrypted archive with them.
-DISK_SHARE_OF_ROWS = 2 / 3
-DISK_SHARE_OF_ROWS_ENCRYPTED = 3 / 3
+# What tables take on the server shrinks at least threefold, and parts become the archive without being on the disk
+# twice; the encrypted archive is there beside the plain one. With something to spare, since it is an estimate.
+DISK_SHARE_OF_ROWS = 1 / 2
+DISK_SHARE_OF_ROWS_ENCRYPTED = 5 / 6
 CLOCKS_DIFFER = timedelta(minutes=5)
 CLOCK_IS_WRONG = timedelta(days=1)
 

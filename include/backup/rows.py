@@ -8,18 +8,18 @@ COPY text: https://www.postgresql.org/docs/current/sql-copy.html#SQL-COPY-FILE-F
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from operator import methodcaller
 
 from include.backup.manifest import TableRecord
 from include.backup.names import quote
 
-END_OF_COPY = b"\\."
+END_OF_COPY = b"\\.\n"
 MAX_LINE_BYTES = (
     1 << 30
 )  # https://www.postgresql.org/docs/current/limits.html: a field has 1 GB, as has what COPY makes
+MAX_COLUMNS = 1600  # of a table, the same page
 
-_count_tabs = methodcaller("count", b"\t")
-_count_commas = methodcaller("count", b",")
+# What bytes.translate takes out, so that of each line only what separates it and its columns is left.
+_ALL_BUT_TABS, _ALL_BUT_COMMAS = (bytes(set(range(256)) - set(kept)) for kept in (b"\t\n", b',\n"'))
 
 
 class RowsError(ValueError):
@@ -33,15 +33,15 @@ def read_copy_file(blocks: Iterable[bytes], tables: Sequence[TableRecord]) -> in
     Raises:
         RowsError: If the blocks are not those of `tables`, in order, each with its columns and rows.
     """
-    lines = _line_batches(blocks)
-    waiting: list[bytes] = []
+    lines = _whole_lines(blocks)
+    waiting = b""
     rows = 0
     for table in tables:
         waiting = _skip_to_copy(waiting, lines, table)
         seen, waiting = _read_copy_block(waiting, lines, table)
         rows += seen
     for batch in (waiting, *lines):
-        if any(line.startswith(b"COPY ") for line in batch):
+        if _find_line(batch, b"COPY ") is not None:
             raise RowsError("a COPY block that the manifest does not know")
     return rows
 
@@ -57,9 +57,14 @@ def read_csv_file(blocks: Iterable[bytes], tables: Sequence[TableRecord]) -> int
         raise RowsError(f"a CSV file holds one table, the manifest names {len(tables)}")
     (table,) = tables
     records = -1  # the header
-    for batch in _line_batches(_outside_quotes(_without_header(blocks, table))):
-        _check_columns(set(map(_count_commas, batch)), table)
-        records += len(batch)
+    begun = b""  # the separators of a record that goes on in the next block
+    for batch in _separators(_without_header(blocks, table)):
+        separators = begun + batch
+        ended = separators.rfind(b"\n") + 1
+        records += _count_rows(separators[:ended], b",", table)
+        begun = separators[ended:]
+        if len(begun) >= MAX_COLUMNS:
+            raise RowsError(f"a row of {_name(table)} has more than {MAX_COLUMNS} columns")
     _check_rows(records, table)
     return records
 
@@ -86,73 +91,88 @@ def _csv_name(column: str) -> str:
     return quote(column) if odd else column
 
 
-def _read_copy_block(waiting: list[bytes], lines: Iterator[list[bytes]], table: TableRecord) -> tuple[int, list[bytes]]:
+def _read_copy_block(waiting: bytes, lines: Iterator[bytes], table: TableRecord) -> tuple[int, bytes]:
     rows = 0
     batch = waiting
     while True:
         # In COPY text a backslash in a value is doubled, so this line can only be the end.
-        end = batch.index(END_OF_COPY) if END_OF_COPY in batch else len(batch)
-        found = batch[:end]
-        _check_columns(set(map(_count_tabs, found)), table)
-        rows += len(found)
-        if end < len(batch):
+        end = _find_line(batch, END_OF_COPY)
+        found = batch if end is None else batch[:end]
+        rows += _count_rows(found.translate(None, _ALL_BUT_TABS), b"\t", table)
+        if end is not None:
             _check_rows(rows, table)
-            return rows, batch[end + 1 :]
+            return rows, batch[end + len(END_OF_COPY) :]
         try:
             batch = next(lines)
         except StopIteration:
             raise RowsError(f"the rows of {_name(table)} have no end") from None
 
 
-def _skip_to_copy(waiting: list[bytes], lines: Iterator[list[bytes]], table: TableRecord) -> list[bytes]:
+def _skip_to_copy(waiting: bytes, lines: Iterator[bytes], table: TableRecord) -> bytes:
     columns = f" ({', '.join(map(quote, table.columns))})" if table.columns else ""
-    start = f"COPY {table.qualified.sql}{columns} FROM stdin;".encode()
+    start = f"COPY {table.qualified.sql}{columns} FROM stdin;\n".encode()
     batch = waiting
     while True:
-        for number, line in enumerate(batch):
-            if line.startswith(b"COPY "):
-                if line != start:
-                    raise RowsError(f"found {line[:200]!r}, expected the rows of {_name(table)}")
-                return batch[number + 1 :]
+        begin = _find_line(batch, b"COPY ")
+        if begin is not None:
+            if not batch.startswith(start, begin):
+                line = batch[begin : batch.index(b"\n", begin)]
+                raise RowsError(f"found {line[:200]!r}, expected the rows of {_name(table)}")
+            return batch[begin + len(start) :]
         try:
             batch = next(lines)
         except StopIteration:
             raise RowsError(f"the rows of {_name(table)} are missing") from None
 
 
-def _line_batches(blocks: Iterable[bytes]) -> Iterator[list[bytes]]:
-    """Yield the complete lines of each block, without their line feeds."""
-    rest: list[bytes] = []
+def _find_line(lines: bytes, beginning: bytes) -> int | None:
+    """Return where the first line with that beginning is; None if there is none."""
+    if lines.startswith(beginning):
+        return 0
+    found = lines.find(b"\n" + beginning)
+    return None if found < 0 else found + 1
+
+
+def _whole_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the same bytes, cut behind line feeds."""
+    begun: list[bytes] = []
     length = 0
     for block in blocks:
-        first, *more = block.split(b"\n")
-        rest.append(first)
-        length = len(more[-1]) if more else length + len(first)
+        end = block.rfind(b"\n") + 1
+        if end:
+            yield b"".join((*begun, block[:end]))
+            begun, length = [], 0
+        begun.append(block[end:])
+        length += len(begun[-1])
         if length > MAX_LINE_BYTES:
             raise RowsError(f"a line has more than {MAX_LINE_BYTES} bytes, which no server writes")
-        if more:
-            yield [b"".join(rest), *more[:-1]]
-            rest = [more[-1]]
-    if any(rest):
+    if length:
         raise RowsError("the last line has no end")
 
 
-def _outside_quotes(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield only what stands outside quotes: there every comma and line feed is a separator."""
+def _separators(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield only the commas and line feeds that stand outside quotes: those that separate."""
     inside = False
+    last = b"\n"
     for block in blocks:
-        pieces = block.split(b'"')
+        pieces = block.translate(None, _ALL_BUT_COMMAS).split(b'"')
         yield b"".join(pieces[inside::2])
         inside ^= len(pieces) % 2 == 0
+        last = block[-1:] or last
     if inside:
         raise RowsError("the file ends inside quotes")
+    if last != b"\n":
+        raise RowsError("the last line has no end")
 
 
-def _check_columns(separators: set[int], table: TableRecord) -> None:
+def _count_rows(separators: bytes, separator: bytes, table: TableRecord) -> int:
+    """Return how many lines these are: of each only its separators and its line feed are left."""
     expected = max(len(table.columns) - 1, 0)
-    wrong = separators - {expected}
-    if wrong:
+    rows = separators.count(b"\n")
+    if separators != (separator * expected + b"\n") * rows:
+        wrong = {*map(len, separators[:-1].split(b"\n"))} - {expected}
         raise RowsError(f"a row of {_name(table)} has {min(wrong) + 1} columns, expected {expected + 1}")
+    return rows
 
 
 def _check_rows(rows: int, table: TableRecord) -> None:

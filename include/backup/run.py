@@ -96,13 +96,14 @@ def open_workspace(run: BackupRun, backup_dir: Path) -> Path:
     Return the run's existing workspace.
 
     Raises:
-        MissingStepError: If it is gone, as it is after a run that succeeded.
+        MissingStepError: If it is not there: a run that succeeded has removed it, or another machine has made it in a
+            BACKUP_DIR that this one does not have.
     """
     workspace = run.workspace(backup_dir)
     if not workspace.is_dir():
         raise MissingStepError(
-            f"the workspace of run {run.run_id} is gone (a run that succeeded removes it): "
-            "clear create_workspace together with everything downstream"
+            f"the workspace of run {run.run_id} is not in BACKUP_DIR={backup_dir} (a run that succeeded removes it; "
+            "all workers must mount the same folder): clear create_workspace together with everything downstream"
         )
     return workspace
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 from pydantic import ValidationError
 
@@ -21,8 +20,7 @@ from include.backup.names import is_csv
 from include.backup.rows import RowsError, read_copy_file, read_csv_file
 from include.backup.small_file import MAX_BYTES
 from include.backup.tar_members import Stream, read_members
-
-BLOCK_BYTES = 1 << 20
+from include.backup.unpacked import Unpacked, read_ahead
 
 
 @dataclass(frozen=True)
@@ -33,13 +31,6 @@ class Verified:
     archive_sha256: str
     uncompressed_bytes: int
     rows: int
-
-
-class Source(Protocol):
-    """Where bytes come from: a file, or what is in one."""
-
-    def read(self, size: int, /) -> bytes | None:
-        """Return up to so many bytes; none at the end."""
 
 
 class _HashingReader(io.RawIOBase):
@@ -59,36 +50,6 @@ class _HashingReader(io.RawIOBase):
         self.sha256.update(memoryview(buffer)[:size])
         self.bytes += size
         return int(size)
-
-
-class Unpacked:
-    """
-    The archive unpacked by zlib, as the gzip of every machine does it.
-
-    Not by ISA-L, which made it: it reads on over reserved header flags and incomplete Huffman codes.
-    """
-
-    def __init__(self, source: Source) -> None:
-        self._source = source
-        self._member = zlib.decompressobj(wbits=31)
-        self._started = False
-
-    def read(self, size: int) -> bytes:
-        pieces: list[bytes] = []
-        while size > 0:
-            packed = self._member.unused_data or self._member.unconsumed_tail
-            if self._member.eof:
-                self._member = zlib.decompressobj(wbits=31)
-                self._started = False
-            packed = packed or self._source.read(BLOCK_BYTES) or b""
-            if not packed:
-                if self._started:
-                    raise EOFError("it ends inside a gzip member")
-                break
-            self._started = True
-            pieces.append(self._member.decompress(packed, size))
-            size -= len(pieces[-1])
-        return b"".join(pieces)
 
 
 def verify_archive(archive: Path, manifest: Manifest, *, identities: Sequence[Identity] = ()) -> Verified:
@@ -116,10 +77,11 @@ def verify_archive(archive: Path, manifest: Manifest, *, identities: Sequence[Id
     try:
         with opened(archive, identities) as file:
             reader = _HashingReader(file)
-            uncompressed, rows = _verify_members(Unpacked(reader), manifest)
+            with read_ahead(Unpacked(reader)) as stream:
+                uncompressed, rows = _verify_members(stream, manifest)
     except VerificationError as error:
         raise VerificationError(f"{archive.name}: {_one_line(error)}; do not restore from it") from None
-    except (EOFError, OSError, ValueError, zlib.error, tarfile.TarError) as error:
+    except (EOFError, OSError, ValueError, tarfile.TarError) as error:
         raise VerificationError(f"{archive.name} is damaged: {_one_line(error)}; do not restore from it") from None
     return Verified(reader.bytes, reader.sha256.hexdigest(), uncompressed, rows)
 

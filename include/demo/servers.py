@@ -39,13 +39,19 @@ NEEDED = {"metadatabase", "scheduler", "dag_processor"}
 
 @dataclass(frozen=True)
 class Wishes:
-    """What the user set: ports, the sample's size, and further settings of the backup."""
+    """
+    What the user set: ports, the sample's size, and further settings of the backup.
+
+    Args:
+        airflow: Further settings of Airflow, as environment variables; only tests have any.
+    """
 
     airflow_port: int
     postgres_port: int
     smtp_port: int
     scale: float
     environment: Mapping[str, str]
+    airflow: Mapping[str, str]
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Wishes:
@@ -55,7 +61,7 @@ class Wishes:
             for server in ("AIRFLOW", "POSTGRES", "SMTP")
             for name in [f"DEMO_{server}_PORT"]
         }
-        return cls(**ports, scale=chosen_scale(environment.get("SCALE", "")), environment=environment)
+        return cls(**ports, scale=chosen_scale(environment.get("SCALE", "")), environment=environment, airflow={})
 
 
 @dataclass(frozen=True)
@@ -90,6 +96,7 @@ def start_servers(stack: ExitStack, folder: DemoFolder, progress: Progress, wish
         **inherited_environment(wishes.environment),
         **airflow_environment(folder, postgres, secrets, api_port=wishes.airflow_port),
         **backup_environment(folder, postgres, mailbox, reader_password=secrets.reader_password),
+        **wishes.airflow,
     }
     write_sample_configuration(folder.configuration)
     folder.backups.mkdir(exist_ok=True, mode=0o700)

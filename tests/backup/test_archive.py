@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from include.backup.archive import PARTIAL_ARCHIVE, compress_archive, publish
+from include.backup.archive import ARCHIVE_IN_WORK, PARTIAL_ARCHIVE, compress_archive, publish
 from include.backup.archive_name import ARCHIVE_NAME, archive_name, sidecar_path
 from include.backup.errors import BackupError, VerificationError
 from include.backup.gzip_part import GzipPart, PartRecord, Section, part_path
@@ -95,12 +95,40 @@ def test_archive_partial_has_no_archive_name(built: BuiltArchive) -> None:
     assert stat.S_IMODE(built.path.stat().st_mode) == 0o600
 
 
-def test_archive_left_over_partial_replaced(built: BuiltArchive) -> None:
-    """What a killed try left under the same name is overwritten whole."""
+@pytest.mark.parametrize("name", [PARTIAL_ARCHIVE, ARCHIVE_IN_WORK])
+def test_archive_left_over_replaced(tmp_path: Path, name: str) -> None:
+    """What a killed try of other parts left under the same name is overwritten whole."""
+    (tmp_path / name).write_bytes(b"left over" * 100_000)
+    part = write_part(tmp_path, "a.sql", b"content")
+    path = compress_archive(tmp_path, [(tmp_path, [part])], modified_at=SNAPSHOT_AT)
+    assert {name: content for name, (_, content) in members_of(path).items()} == {"a.sql": b"content"}
+    assert not (tmp_path / ARCHIVE_IN_WORK).exists()
+
+
+def test_archive_made_again_of_parts_that_are_in_it(built: BuiltArchive) -> None:
+    """A try that was killed before Airflow heard of its success, or a task cleared without need."""
     whole = built.path.read_bytes()
-    built.path.write_bytes(b"left over" * 100_000)
-    again = compress_archive(built.path.parent, [(built.path.parent, built.parts)], modified_at=SNAPSHOT_AT)
+    assert all(part_path(built.path.parent, part.name).stat().st_size == 0 for part in built.parts)
+    parts = [(built.path.parent, built.parts)]
+    again = compress_archive(built.path.parent, parts, modified_at=built.manifest.snapshot_at)
     assert again.read_bytes() == whole
+
+
+def test_archive_of_parts_that_are_in_a_published_one_refused(built: BuiltArchive) -> None:
+    """They are not there any more; nothing is made of what is left."""
+    built.path.unlink()
+    with pytest.raises(BackupError, match=r"in an archive already; clear export_database with everything downstream"):
+        compress_archive(built.path.parent, [(built.path.parent, built.parts)], modified_at=built.manifest.snapshot_at)
+    assert not built.path.exists()
+
+
+def test_archive_parts_moved_for_other_neighbours_refused(tmp_path: Path) -> None:
+    """A summary of another size, written after the parts were moved, has no place in that archive."""
+    summary, rows = (write_part(tmp_path, name, b"x" * 1000) for name in ("a.txt", "b.sql"))
+    compress_archive(tmp_path, [(tmp_path, [summary, rows])], modified_at=SNAPSHOT_AT)
+    other = write_part(tmp_path, "a.txt", bytes(range(256)))
+    with pytest.raises(BackupError, match=r"b\.sql.*clear export_database with everything downstream"):
+        compress_archive(tmp_path, [(tmp_path, [other, rows])], modified_at=SNAPSHOT_AT)
 
 
 @pytest.mark.parametrize("size", [0, 1, 511, 512, 513, 1024, 100_000])
@@ -151,6 +179,20 @@ def test_part_sections_counted_and_hashed_apart(tmp_path: Path) -> None:
     assert (record.bytes, record.sha256) == (len(whole), hashlib.sha256(whole).hexdigest())
     assert record.compressed_bytes == len(compressed)
     assert gzip.decompress(compressed) == whole
+
+
+def test_part_section_from_the_beginning_is_hashed_with_the_part(tmp_path: Path) -> None:
+    """A CSV is a section as a whole; what comes behind a section is not in it."""
+    with GzipPart(tmp_path, "a.csv") as part:
+        part.begin_section()
+        empty = part.end_section()
+        part.begin_section()
+        part.write(b"id\n1\n")
+        rows = part.end_section()
+        part.write(b"more")
+    assert empty == Section(0, 0, hashlib.sha256(b"").hexdigest())
+    assert rows == Section(0, 5, hashlib.sha256(b"id\n1\n").hexdigest())
+    assert part.record("rows").sha256 == hashlib.sha256(b"id\n1\nmore").hexdigest()
 
 
 @pytest.mark.parametrize("mode", [0o000, 0o004, 0o040, 0o044, 0o400, 0o600, 0o644, 0o777])

@@ -25,7 +25,8 @@ from include.backup.errors import VerificationError
 from include.backup.manifest import FileRecord, Manifest, Sidecar, read_sidecar
 from include.backup.small_file import MAX_BYTES
 from include.backup.unpack import unpack_archive
-from include.backup.verify import Unpacked, verify_archive
+from include.backup.unpacked import Unpacked
+from include.backup.verify import verify_archive
 
 if TYPE_CHECKING:
     from tests.backup.conftest import ArchiveBuilder, BuiltArchive

@@ -159,12 +159,13 @@ def test_workspace_any_run_id_is_one_name(run_id: str) -> None:
 
 
 def test_open_workspace_gone_names_what_to_clear(tmp_path: Path) -> None:
-    """After a run that succeeded one sentence says which task to clear."""
+    """One sentence says which task to clear, and where was looked: another worker may have another folder."""
     with pytest.raises(MissingStepError) as caught:
         open_workspace(run("manual__7"), tmp_path)
     message = str(caught.value)
     assert message.splitlines() == [message]
     assert "manual__7" in message
+    assert f"BACKUP_DIR={tmp_path}" in message
     assert "clear create_workspace together with everything downstream" in message
 
 

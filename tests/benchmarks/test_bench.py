@@ -22,16 +22,17 @@ from benchmarks.contest import Run, ratio_of, turn_order
 from benchmarks.errors import BenchmarkError
 from benchmarks.folder import BenchmarkFolder
 from benchmarks.programs import Stage
-from benchmarks.restore import Ground
+from benchmarks.restorers import Ground
 from benchmarks.server import SOURCE, BenchmarkServer
 from benchmarks.source import prepare_source
 from benchmarks.wishes import MB
 from include.demo.embedded_postgres import EmbeddedPostgres
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-COMMAND = [sys.executable, "-m", "benchmarks"]
+COMMAND = [sys.executable, "-m", "benchmarks.restore"]
 COMPETITORS = ["restore.sh --jobs 1", "restore.sh --jobs 2", "pg_restore -j2"]
 SIZE_MB = 5
+WINDOW_MB = 3
 
 
 @dataclass
@@ -51,7 +52,11 @@ class Bench:
 
 def environment(folder: Path, **wishes: str) -> dict[str, str]:
     places = {"BENCH_DIR": str(folder / "bench"), "BENCH_REPORT_DIR": str(folder / "report")}
-    return {"PATH": os.environ["PATH"], "SIZE": f"{SIZE_MB}MB", "ROUNDS": "1"} | places | wishes
+    return (
+        {"PATH": os.environ["PATH"], "SIZE": f"{SIZE_MB}MB", "WINDOW": f"{WINDOW_MB}MB", "ROUNDS": "1"}
+        | places
+        | wishes
+    )
 
 
 def processes_below(folder: Path) -> list[str]:
@@ -98,10 +103,12 @@ def test_ratios_are_those_of_the_measured_seconds(bench: Bench) -> None:
     figures = bench.figures
     seconds = {run["competitor"]: run["seconds"] for run in figures["runs"]}
     assert [ratio["competitor"] for ratio in figures["ratios"]] == COMPETITORS[:2]
+    assert [promise["competitor"] for promise in figures["promises"]] == COMPETITORS[:2]
     for ratio in figures["ratios"]:
         expected = seconds[ratio["competitor"]] / seconds[ratio["peer"]]
         assert ratio["median"] == pytest.approx(expected, rel=0.02)
-        assert ratio["within_promise"] == (ratio["median"] <= figures["promise"])
+    for promise in figures["promises"]:
+        assert promise["kept"] == (seconds[promise["competitor"]] <= promise["at_most"] * seconds[promise["peer"]])
 
 
 def test_figures_say_what_was_measured_and_on_what(bench: Bench) -> None:
@@ -142,9 +149,9 @@ def test_run_leaves_only_the_source(bench: Bench) -> None:
 
 def test_source_is_built_again_only_for_another_size(server: BenchmarkServer) -> None:
     """A second run of the same size finds the source; another size replaces it."""
-    assert not prepare_source(server, SIZE_MB * MB)
-    assert prepare_source(server, 2 * MB)
-    assert prepare_source(server, SIZE_MB * MB)
+    assert not prepare_source(server, SIZE_MB * MB, WINDOW_MB * MB)
+    assert prepare_source(server, 2 * MB, 1 * MB)
+    assert prepare_source(server, SIZE_MB * MB, WINDOW_MB * MB)
 
 
 def test_database_with_other_rows_gives_no_figure(server: BenchmarkServer, tmp_path: Path) -> None:

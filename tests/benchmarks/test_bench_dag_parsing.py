@@ -22,6 +22,6 @@ def test_benchmark_of_parsing_reports_each_number_of_backups(capsys: pytest.Capt
 
 def test_dags_that_are_missing_are_no_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file of another number of backups is noticed, not timed."""
-    monkeypatch.setattr(dag_parsing, "scope_of", lambda count: "version: 1\ntables: {a.sql: [a]}\n")
+    monkeypatch.setattr(dag_parsing, "scope_of", lambda _: "version: 1\ntables: {a.sql: [a]}\n")
     with pytest.raises(BenchmarkError, match="made 1 DAGs, expected 2"):
         parse_in_child(tmp_path, 2)

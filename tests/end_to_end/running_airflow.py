@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from email import policy
 from email.message import EmailMessage
@@ -184,10 +184,12 @@ def daily(*times: datetime) -> dict[str, str]:
 
 
 @contextmanager
-def start_airflow(path: Path, environment: Mapping[str, str]) -> Iterator[RunningAirflow]:
-    """Start everything with these settings of the backup; stop everything at the end."""
+def start_airflow(
+    path: Path, environment: Mapping[str, str], airflow: Mapping[str, str] | None = None
+) -> Iterator[RunningAirflow]:
+    """Start everything with these settings of the backup, and of Airflow; stop everything at the end."""
     folder = DemoFolder(path)
-    wishes = Wishes.from_environment({**environment, "SCALE": "0.1"})
+    wishes = replace(Wishes.from_environment({**environment, "SCALE": "0.1"}), airflow=airflow or {})
     with folder.hold(), ExitStack() as stack:
         servers = start_servers(stack, folder, Progress(), wishes)
         stack.callback(servers.api.client.close)

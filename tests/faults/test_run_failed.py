@@ -83,6 +83,6 @@ def test_full_disk_is_told_at_once_and_once(airflow: LocalAirflow, site_on_a_sma
     free(site.backup_dir)
     text = told(airflow, site, run_id)
     assert "No space left on device: " in text
-    assert "archive.tar.gz.partial" in text
+    assert "archive.tar.gz.in_work" in text
     airflow.clear(run_id, "compress_archive", downstream=True)
     assert airflow.run(run_id).state == "success"
