@@ -12,7 +12,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import yaml
@@ -375,9 +376,10 @@ def error_of_create_workspace() -> str:
     from include.operators.steps import create_workspace  # noqa: PLC0415
     from include.operators.task import BackupTask, errors_for_airflow  # noqa: PLC0415 - after the environment is set
 
+    context: Any = {"dag_run": SimpleNamespace(dag_id="critical_backup")}
     try:
         with errors_for_airflow():
-            create_workspace(BackupTask({}))
+            create_workspace(BackupTask(context))
     except Exception as error:  # noqa: BLE001 - whatever it is, the test compares it
         return f"{type(error).__name__}: {error}"
     return "no error"
