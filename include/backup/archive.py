@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 PARTIAL_ARCHIVE = "archive.tar.gz.partial"
 ARCHIVE_IN_WORK = "archive.tar.gz.in_work"
+PARTS_LAYOUT = "parts.layout"
 
 
 def compress_archive(
@@ -52,7 +53,7 @@ def compress_archive(
     end = _gzip(b"\0" * 2 * tarfile.BLOCKSIZE)
     pieces.append(Piece(len(end), content=end))
     partial = workspace / PARTIAL_ARCHIVE
-    building, layout = (workspace / f"{ARCHIVE_IN_WORK}{suffix}" for suffix in ("", ".layout"))
+    building, layout = workspace / ARCHIVE_IN_WORK, workspace / PARTS_LAYOUT
     # A part that was moved is known only if it is where it would go now: sizes and names are as they were.
     sizes = "".join(f"{piece.size_bytes} {piece.path and piece.path.name}\n" for piece in pieces).encode()
     is_known = layout.exists() and layout.read_bytes() == sizes
