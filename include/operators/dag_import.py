@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 IMPORT_TIMEOUT_SECONDS = 120
+PARSING_CONTEXT = "_AIRFLOW_PARSING_CONTEXT_"  # airflow.sdk.get_parsing_context
 
 
 def import_error(dag_file: Path, dag_id: str, *, timeout_seconds: float = IMPORT_TIMEOUT_SECONDS) -> str | None:
@@ -25,7 +26,9 @@ def imported_dags(dag_file: Path, *, timeout_seconds: float = IMPORT_TIMEOUT_SEC
 
     In a child process, because a file may hang or end its process, and what this one has imported would be reused.
     """
-    environment = os.environ | {
+    # Airflow leaves in a task's environment which DAG the task belongs to; the file would make that one alone.
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(PARSING_CONTEXT)}
+    environment = inherited | {
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         # Tasks have no metadata database, and importing a DAG needs none; without this, airflow connects at import.
         "_AIRFLOW__AS_LIBRARY": "1",

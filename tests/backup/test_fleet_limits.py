@@ -88,7 +88,7 @@ def test_limits_go_with_the_last_backup_that_has_an_id(environment: dict[str, st
     assert (folder / FLEET_FILE).is_file()
     write_limits(Fleet((UNNAMED,)), load_settings())
     assert not (folder / FLEET_FILE).exists()
-    assert look(environment)[1].startswith("OK: last backup 1.0 hours old")
+    assert look(environment)[1].startswith("OK: last backup 1.")
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"backups": 1}'])

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from airflow.cli.cli_parser import get_parser
 from airflow.models.dagrun import DagRun
+from airflow.sdk.definitions.context import _AIRFLOW_PARSING_CONTEXT_DAG_ID
 from airflow.utils.session import create_session
 
 from include.backup.archive_name import sidecar_path
@@ -236,8 +237,9 @@ def test_import_error_of_a_broken_file_is_one_line(tmp_path: Path, content: str,
 def test_import_error_of_a_sound_file_is_none_without_a_metadata_database(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As in a task, which may not reach the database; a file that is gone is an error."""
+    """As in a task, which may not reach the database and is told whose it is; a file that is gone is an error."""
     monkeypatch.setenv("ADMIN_EMAILS", "admin@example.com")
+    monkeypatch.setenv(_AIRFLOW_PARSING_CONTEXT_DAG_ID, "backup_watch")
     monkeypatch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "airflow-db-not-allowed:///")
     assert import_error(CRITICAL, "critical_backup") is None
     assert "is not there" in str(import_error(tmp_path / "critical_backup.py", "critical_backup"))
