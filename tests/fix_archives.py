@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -141,3 +142,18 @@ def publish(folder: Path) -> Publish:
         return publish_archive(folder, **changes)
 
     return make
+
+
+def by_zlib(content: bytes) -> bytes | None:
+    """Return what the gzip of every machine makes of these members; None if it refuses them."""
+    out = b""
+    while content:
+        member = zlib.decompressobj(wbits=31)
+        try:
+            out += member.decompress(content)
+        except zlib.error:
+            return None
+        if not member.eof:
+            return None
+        content = member.unused_data
+    return out

@@ -41,7 +41,7 @@ def move_together(pieces: Sequence[Piece], target: Path) -> None:
     """
     total = sum(piece.size_bytes for piece in pieces)
     step = min(max(total // 20, MIN_STEP_BYTES), MAX_STEP_BYTES)
-    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT, PRIVATE_FILE)
+    descriptor = os.open(target, os.O_RDWR | os.O_CREAT, PRIVATE_FILE)  # read: posix_fallocate may have to
     try:
         with named(target):
             os.ftruncate(descriptor, total)

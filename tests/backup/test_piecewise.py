@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from include.backup.piecewise import MIN_STEP_BYTES, Piece, move_together
+from tests.fix_disks import mounted
 
 MB = 1 << 20
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -103,3 +106,16 @@ def test_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError, match="target"):
         move_together(pieces, tmp_path / "target")
     assert (tmp_path / "0.gz").stat().st_size == MIN_STEP_BYTES
+
+
+def test_file_system_that_cannot_reserve_room_takes_them_as_well(tmp_path: Path) -> None:
+    """As ext2, or NFS before 4.2: the C library then reserves by reading and writing."""
+    if os.geteuid() != 0 or not shutil.which("mkfs.ext2"):
+        pytest.skip("a file system in a file takes root and mkfs.ext2")
+    with (tmp_path / "disk").open("wb") as file:
+        file.truncate(32 * MB)
+    subprocess.run(["mkfs.ext2", "-q", "-F", str(tmp_path / "disk")], check=True)
+    with mounted("-o", "loop", str(tmp_path / "disk"), at=tmp_path / "mounted") as folder:
+        pieces, whole = make_pieces(folder, [5 * MB, 100, 3])
+        move_together(pieces, folder / "target")
+        assert (folder / "target").read_bytes() == whole

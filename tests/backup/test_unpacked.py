@@ -12,6 +12,7 @@ import pytest
 from isal import isal_zlib
 
 from include.backup.unpacked import BLOCK_BYTES, BLOCKS_AHEAD, Unpacked, read_ahead
+from tests.fix_archives import by_zlib
 
 MUTANTS = 4_000
 ROWS = b"".join(b"%d,%d,usage,-%d.50,,2026-11-%02d 02:00:00+00\n" % (n, n * 7919, n % 97, n % 30) for n in range(4_000))
@@ -26,21 +27,6 @@ def packed(content: bytes, form: int) -> bytes:
         strategy = (zlib.Z_DEFAULT_STRATEGY, zlib.Z_FIXED, zlib.Z_HUFFMAN_ONLY)[form - 1]
         compressor = zlib.compressobj(6, zlib.DEFLATED, 31, 8, strategy)
     return bytes(compressor.compress(content) + compressor.flush())
-
-
-def by_zlib(content: bytes) -> bytes | None:
-    """Return what the gzip of every machine makes of these members; None if it refuses them."""
-    out = b""
-    while content:
-        member = zlib.decompressobj(wbits=31)
-        try:
-            out += member.decompress(content)
-        except zlib.error:
-            return None
-        if not member.eof:
-            return None
-        content = member.unused_data
-    return out
 
 
 def by_unpacked(content: bytes) -> bytes | None:

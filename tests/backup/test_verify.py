@@ -8,7 +8,6 @@ import io
 import shutil
 import subprocess
 import tarfile
-import zlib
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -20,6 +19,7 @@ from include.backup.errors import VerificationError
 from include.backup.gzip_part import PartRecord
 from include.backup.manifest import Manifest
 from include.backup.verify import verify_archive
+from tests.fix_archives import by_zlib
 
 if TYPE_CHECKING:
     from tests.backup.conftest import ArchiveBuilder, BuiltArchive
@@ -57,21 +57,6 @@ def accepted(path: Path, content: bytes, manifest: Manifest) -> bool:
     except VerificationError:
         return False
     return True
-
-
-def unpacked(content: bytes) -> bytes | None:
-    """Return what zlib, and so the gzip of every machine, makes of the archive; None if it refuses it."""
-    out = b""
-    while content:
-        member = zlib.decompressobj(wbits=31)
-        try:
-            out += member.decompress(content)
-        except zlib.error:
-            return None
-        if not member.eof:
-            return None
-        content = member.unused_data
-    return out
 
 
 def members_of(built: BuiltArchive) -> list[TarMember]:
@@ -141,13 +126,13 @@ def test_verify_truncated_anywhere_refused(built: BuiltArchive) -> None:
 def test_verify_flipped_bit_anywhere_refused_or_harmless(built: BuiltArchive) -> None:
     """A flipped bit is noticed everywhere, save where every unpacker still reads the same bytes."""
     whole = built.path.read_bytes()
-    contents = unpacked(whole)
+    contents = by_zlib(whole)
     wrong = []
     for position in range(len(whole)):
         for bit in (position % 8, (position + 3) % 8):
             flipped = bytearray(whole)
             flipped[position] ^= 1 << bit
-            if accepted(built.path, bytes(flipped), built.manifest) and unpacked(bytes(flipped)) != contents:
+            if accepted(built.path, bytes(flipped), built.manifest) and by_zlib(bytes(flipped)) != contents:
                 wrong.append((position, bit))
     assert contents is not None
     assert wrong == []
