@@ -22,7 +22,9 @@ Connections are tried 3 times again with growing pauses; what waiting cannot men
 A workspace in `BACKUP_DIR/.work` belongs to an unfinished run; left-overs go after a day.
 What is taken stands in `include/scope.yaml`; settings are environment variables (specs/011-automated-backup/spec.md).
 Each backup that scope.yaml has below `backups:` is a DAG of its own, `critical_backup_<id>`, with its archives in
-`BACKUP_DIR/<id>` (docs/FLEET.md).
+`BACKUP_DIR/<id>` (docs/FLEET.md). With BACKUP_CHECKPOINT_SCHEDULE, `critical_backup_checkpoints` (of a backup with an id
+`critical_backup_<id>_checkpoints`) makes complete archives in between, without mail (docs/CHECKPOINTS.md); a slot that
+comes while another run exports is left out: its run ends *skipped*, which is no failure.
 """
 
 from __future__ import annotations
@@ -43,10 +45,13 @@ from include.operators.late import alert_late
 
 
 def make_dag(settings: Settings) -> DAG:
-    """Make the DAG of a backup."""
+    """Make the DAG of a backup; that of checkpoints mails nothing and is never late."""
+    mails = not settings.backup.is_checkpoints
     with DAG(
         dag_id=settings.backup.dag_id,
-        description="Nightly verified backup of the critical tables, mailed to the administrators",
+        description="Nightly verified backup of the critical tables, mailed to the administrators"
+        if mails
+        else f"Verified backups between those of {settings.backup.parent.dag_id}, without mail",
         schedule=CronTriggerTimetable(settings.backup_schedule, timezone=settings.backup_timezone),
         catchup=False,
         max_active_runs=1,
@@ -57,42 +62,30 @@ def make_dag(settings: Settings) -> DAG:
             reference=BackupDue(),
             interval=timedelta(minutes=settings.backup_deadline_minutes),
             callback=SyncCallback(alert_late),
-        ),
+        )
+        if mails
+        else None,
         tags=["backup"],
         doc_md=__doc__,
         params={
             "reason": Param("", type="string", maxLength=200, title="Why this run is started by hand"),
-            "deliver_mail": Param(default=True, type="boolean", title="Mail the archive to the administrators"),
-            "send_again": Param(
-                default=False, type="boolean", title="Clearing the mail also mails those who have it already"
-            ),
+            **(_mail_params() if mails else {}),
         },
         default_args={
-            "retries": 3,
+            "retries": 3 if mails else 1,  # the next checkpoint comes soon
             "retry_delay": timedelta(seconds=settings.backup_retry_delay_seconds),
             "retry_exponential_backoff": 2,  # the multiplier: 1, 2, 4 minutes, and up to as much again of jitter
             "weight_rule": "upstream",  # where slots are short, runs that are furthest end first (docs/GROWTH.md)
             "on_failure_callback": alert_failure,
         },
     ) as dag:
-        email_attachment = BackupOperator(
-            task_id="email_attachment",
-            doc_md="Spec step 9: the archive as an attachment, to every administrator.",
-        )
-        email_link = BackupOperator(
-            task_id="email_link",
-            doc_md="Spec step 9: a link to the archive, because it is too large to attach.",
-        )
-        choose_delivery = BranchPythonOperator(
-            task_id="choose_delivery",
-            python_callable=branch_to_delivery,
-            doc_md="Spec step 9: attach below BACKUP_ATTACHMENT_MAX_MB and what the mail server takes, otherwise send a "
-            "link.",
-        )
         update_status = BackupOperator(
             task_id="update_status",
             trigger_rule=TriggerRule.NONE_FAILED_MIN_ONE_SUCCESS,
             doc_md="Spec step 10: `.last_backup_success` and `.last_backup_size_mb`, never backwards in time.",
+        )
+        check_size = BackupOperator(
+            task_id="check_size", doc_md="Spec step 8: an odd size is a warning; the archive stays."
         )
         verify_archive = BackupOperator(
             task_id="verify_archive",
@@ -129,21 +122,25 @@ def make_dag(settings: Settings) -> DAG:
                 doc_md="Spec step 6: one .tar.gz, not yet under its final name.",
             ),
             verify_archive,
-            BackupOperator(task_id="check_size", doc_md="Spec step 8: an odd size is a warning; the archive stays."),
-            choose_delivery,
-            [email_attachment, email_link],
+            check_size,
+        )
+        if mails:
+            _deliver(check_size, update_status)
+        else:
+            check_size >> update_status
+        chain(
             update_status,
             BackupOperator(
                 task_id="expire_old_backups",
                 doc_md="Spec step 11: archives older than BACKUP_RETENTION_DAYS go, never the newest "
-                "BACKUP_RETENTION_MIN_KEEP.",
+                "BACKUP_RETENTION_MIN_KEEP, nor the newest of a week or month with BACKUP_RETENTION_WEEKS or "
+                "BACKUP_RETENTION_MONTHS. Checkpoints go after BACKUP_CHECKPOINT_KEEP_HOURS.",
             ),
             BackupOperator(
                 task_id="remove_workspace",
                 doc_md="Spec step 12: the run's directory, and left-overs older than a day.",
             ),
         )
-        choose_delivery >> update_status
         if settings.backup_copy_url:
             # Beside the mail: neither waits for the other, and the run succeeds only with both.
             copy_archive = BackupOperator(
@@ -153,6 +150,35 @@ def make_dag(settings: Settings) -> DAG:
             )
             chain(verify_archive, copy_archive, update_status)
     return dag
+
+
+def _mail_params() -> dict[str, Param]:
+    return {
+        "deliver_mail": Param(default=True, type="boolean", title="Mail the archive to the administrators"),
+        "send_again": Param(
+            default=False, type="boolean", title="Clearing the mail also mails those who have it already"
+        ),
+    }
+
+
+def _deliver(before: BackupOperator, after: BackupOperator) -> None:
+    """Mail the archive between these two tasks of the present DAG, or pass that by."""
+    choose_delivery = BranchPythonOperator(
+        task_id="choose_delivery",
+        python_callable=branch_to_delivery,
+        doc_md="Spec step 9: attach below BACKUP_ATTACHMENT_MAX_MB and what the mail server takes, otherwise send a "
+        "link.",
+    )
+    email_attachment = BackupOperator(
+        task_id="email_attachment",
+        doc_md="Spec step 9: the archive as an attachment, to every administrator.",
+    )
+    email_link = BackupOperator(
+        task_id="email_link",
+        doc_md="Spec step 9: a link to the archive, because it is too large to attach.",
+    )
+    chain(before, choose_delivery, [email_attachment, email_link], after)
+    choose_delivery >> after
 
 
 for settings in each_backup():

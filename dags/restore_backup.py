@@ -74,7 +74,7 @@ def make_dag(settings: Settings) -> DAG:
                 description="Its role needs CREATEDB",
             ),
             "database": Param(
-                restored_name(settings.backup.id or settings.postgres_db),
+                restored_name(settings.backup.parent.id or settings.postgres_db),
                 type="string",
                 minLength=1,
                 maxLength=63,

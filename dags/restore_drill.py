@@ -17,6 +17,7 @@ drill left is dropped by the next. The newest archive that passed is never expir
 An encrypted archive (`.age`) is drilled only where BACKUP_AGE_IDENTITY_FILE names a private key that opens it; without
 it the drill is skipped, and the archive is **not proven** by a restore, only verified before it was encrypted.
 A backup with an id has a drill of its own, `restore_drill_<id>`; on one server they take turns.
+Of checkpoints one is drilled weekly, or as seldom as BACKUP_DRILL says: this DAG looks at 05:00 whether that is due.
 A drill that fails is mailed to every administrator, with its reason.
 """
 
@@ -24,7 +25,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from airflow.sdk import DAG, Param
+from airflow.sdk import DAG, Asset, CronTriggerTimetable, Param
 
 from include.backup.settings import Settings
 from include.operators.alerts import alert_failure, alert_run_failure
@@ -37,7 +38,7 @@ def make_dag(settings: Settings) -> DAG:
     with DAG(
         dag_id=settings.backup.drill_dag_id,
         description="Proves the newest archive by restoring it into a scratch database",
-        schedule=None if settings.backup_drill == "off" else [verified(settings.backup)],
+        schedule=_schedule(settings),
         catchup=False,
         max_active_runs=1,
         dagrun_timeout=timedelta(minutes=settings.backup_run_timeout_minutes),
@@ -58,6 +59,15 @@ def make_dag(settings: Settings) -> DAG:
             "beside the archive.",
         )
     return dag
+
+
+def _schedule(settings: Settings) -> CronTriggerTimetable | list[Asset] | None:
+    """Return when the drill looks whether one is due: after each backup, but daily where there are many in a day."""
+    if settings.backup_drill == "off":
+        return None
+    if settings.backup.is_checkpoints:
+        return CronTriggerTimetable("0 5 * * *", timezone=settings.backup_timezone)
+    return [verified(settings.backup)]
 
 
 for settings in each_backup():

@@ -6,7 +6,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta, tzinfo
+from datetime import datetime, tzinfo
 from functools import cached_property, lru_cache
 from itertools import islice, takewhile
 from pathlib import Path
@@ -20,7 +20,7 @@ from include.backup.drill_record import DrillRecord, read_drill
 from include.backup.errors import UnknownArchiveError
 from include.backup.in_clear import secrets_in_clear
 from include.backup.manifest import Count, Moment, Record, RunRecord, Sha256
-from include.backup.retention import RetentionPolicy
+from include.backup.retention import RetentionPolicy, expiries
 from include.backup.small_file import read_small_file
 
 
@@ -158,20 +158,17 @@ class ArchiveList:
         """
         Return when each archive may be removed, by name; None for one that stays whatever its age.
 
-        As `plan_expiry` decides: the newest sound ones stay, so does the newest that was proven, and what cannot be
-        read is never removed.
+        As `plan_expiry` decides, by the same rule; what cannot be read is never removed. Without weeks and months only
+        the newest decide of the others, so that not all have to be read.
         """
+        entries = tuple(entries)
         sound = (entry for entry in self._read(self.names) if not entry.problem)
-        stays = {entry.name for entry in islice(sound, policy.min_keep)}
         drilled = self._read(name for name in self.names if drill_path(Path(name)).name in self._files)
-        stays |= {e.name for e in islice((e for e in drilled if not e.problem and e.drill and e.drill.passed), 1)}
-        keep = timedelta(days=policy.keep_days)
-        return {
-            entry.name: None
-            if entry.problem or not entry.head or entry.name in stays
-            else entry.head.snapshot_at + keep
-            for entry in entries
-        }
+        proven = [*islice((e for e in drilled if not e.problem and e.drill and e.drill.passed), 1)]
+        deciding = sound if policy.has_tiers else islice(sound, policy.min_keep)
+        heads = {e.name: e.head for e in (*deciding, *proven, *entries) if e.head and not e.problem}
+        until = expiries(heads.values(), policy, proven={entry.name for entry in proven})
+        return {entry.name: until.get(entry.name) for entry in entries}
 
     def _read(self, names: Iterable[str]) -> Iterator[ArchiveEntry]:
         return (entry for name in names if (entry := read_entry(self._folder / name)))

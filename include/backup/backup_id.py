@@ -6,7 +6,12 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-ID = re.compile(r"(?!critical_backup)[a-z][a-z0-9_]{0,30}")
+CHECKPOINTS = "checkpoints"
+LONGEST_ID = 31 + len(f"_{CHECKPOINTS}")
+_ID = r"(?!critical_backup)[a-z][a-z0-9_]{0,30}"
+# Of a backup that scope.yaml names, and of any: those of checkpoints are made from their backups'.
+ID = re.compile(rf"(?!(?:.*_)?{CHECKPOINTS}$){_ID}")
+ANY_ID = re.compile(rf"{_ID}(?:_{CHECKPOINTS})?")
 BACKUP_DAG, DRILL_DAG, RESTORE_DAG = "critical_backup", "restore_drill", "restore_backup"
 
 
@@ -16,7 +21,8 @@ class Backup:
     One backup, by which its DAGs, its folder and its page are found.
 
     Args:
-        id: Its key below `backups:`; empty for the one that the top of scope.yaml describes.
+        id: Its key below `backups:`; empty for the one that the top of scope.yaml describes. The checkpoints of a
+            backup are one more, `<id>_checkpoints`.
     """
 
     id: str = ""
@@ -26,7 +32,7 @@ class Backup:
         """Return the backup that a DAG belongs to; the one without an id for a DAG of none, such as backup_watch."""
         for kind in (BACKUP_DAG, DRILL_DAG, RESTORE_DAG):
             backup_id = dag_id.removeprefix(f"{kind}_")
-            if backup_id != dag_id and ID.fullmatch(backup_id):
+            if backup_id != dag_id and ANY_ID.fullmatch(backup_id):
                 return cls(backup_id)
         return cls()
 
@@ -44,6 +50,21 @@ class Backup:
     def restore_dag_id(self) -> str:
         """The DAG that restores them."""
         return self._with_id(RESTORE_DAG)
+
+    @property
+    def checkpoints(self) -> Backup:
+        """Its checkpoints."""
+        return Backup(f"{self.id}_{CHECKPOINTS}" if self.id else CHECKPOINTS)
+
+    @property
+    def is_checkpoints(self) -> bool:
+        """Whether it is the checkpoints of another."""
+        return self.id == CHECKPOINTS or self.id.endswith(f"_{CHECKPOINTS}")
+
+    @property
+    def parent(self) -> Backup:
+        """The backup whose checkpoints it is, which says what is taken; otherwise itself."""
+        return Backup(self.id.removesuffix(CHECKPOINTS).removesuffix("_")) if self.is_checkpoints else self
 
     @property
     def query(self) -> str:

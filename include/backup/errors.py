@@ -17,6 +17,10 @@ class TemporaryError(BackupError):
     """A step failed for a reason that may pass: trying again can help."""
 
 
+class AnotherExportError(BackupError):
+    """Another run is exporting the database, and this one is not to wait for it."""
+
+
 class ObjectGoneError(BackupError):
     """Something in the database that was asked for is not there."""
 

@@ -19,7 +19,7 @@ from include.backup.catalog import Catalog, ForeignKey, Session, read_catalog
 from include.backup.clients import Clients
 from include.backup.constraints import ConstraintsDump
 from include.backup.database import NO_TRANSACTION_TIMEOUT, Database, explain
-from include.backup.errors import BackupError, ObjectGoneError, TemporaryError
+from include.backup.errors import AnotherExportError, BackupError, ObjectGoneError, TemporaryError
 from include.backup.gzip_part import GzipPart, PartRecord, Section, part_path
 from include.backup.leaving import Leaving, find_leaving
 from include.backup.locks import name_holders
@@ -77,13 +77,17 @@ class Export:
         clients: psql and pg_dump, not older than the server.
         folder: Where the compressed parts go; must exist.
         parallel: How many connections carry rows at once.
+        waits: Whether it waits for another run that is exporting the database.
     """
 
-    def __init__(self, database: Database, clients: Clients, folder: Path, *, parallel: int) -> None:
+    def __init__(
+        self, database: Database, clients: Clients, folder: Path, *, parallel: int, waits: bool = True
+    ) -> None:
         self._database = database
         self._clients = clients
         self._folder = folder
         self._parallel = parallel
+        self._waits = waits
         self._streams = Streams(database, folder)
         self._progress = Progress(folder)
         self._warnings: list[str] = []
@@ -99,6 +103,7 @@ class Export:
 
         Raises:
             TemporaryError: If the connection broke, a lock was not to be had, or resources were short.
+            AnotherExportError: If another run is exporting, and this one does not wait.
             BackupError: If a table is missing, may not be read, or a client program failed otherwise.
         """
         try:
@@ -138,6 +143,8 @@ class Export:
         """Two runs never export at the same time (a backfill ignores max_active_runs)."""
         waited = 0.0
         while not session.execute("SELECT pg_try_advisory_lock(%s)", [ADVISORY_LOCK]).fetchone()[0]:  # type: ignore[index]
+            if not self._waits:
+                raise AnotherExportError(f"another run is exporting {self._database}")
             if waited % 60 == 0:
                 log.info("another run is exporting %s; waiting for it to end", self._database)
             if self._streams.cancelled.wait(TURN_POLL_SECONDS):

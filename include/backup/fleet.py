@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,14 @@ from typing import Any
 from pydantic import SecretStr
 
 from include.backup.backup_id import ID, UNNAMED, Backup
+from include.backup.checkpoints import checkpoint_settings
 from include.backup.errors import ScopeError, SettingsError
 from include.backup.fleet_file import BACKUPS, SCOPE_FILE, SCOPE_KEYS, read_mapping
 from include.backup.names import printable
+from include.backup.setting_types import is_off
 from include.backup.settings import (
     OF_ALL_BACKUPS,
+    PACKAGED_SCOPE_FILE,
     Settings,
     heartbeat_of,
     load_settings,
@@ -24,6 +28,7 @@ from include.backup.settings import (
 )
 
 SETTINGS = "settings"
+CHECKPOINT_SCHEDULE = "BACKUP_CHECKPOINT_SCHEDULE"
 # The keys that have a name of their own, and the setting that each is.
 NAMED_SETTINGS = {
     "connection": "BACKUP_CONNECTION",
@@ -50,24 +55,45 @@ class Fleet:
 
 
 def read_fleet(path: Path) -> Fleet:
-    """Return the backups of a scope file; the one without an id alone where it cannot be read: its run says why."""
+    """
+    Return the backups of a scope file, each with its checkpoints if it has any.
+
+    The one without an id alone where the file cannot be read: its run says why.
+    """
     try:
         content = read_mapping(path)
     except ScopeError as error:
         return Fleet((UNNAMED,), (str(error),))
     entries = content.get(BACKUPS)
     if entries is None:
-        return Fleet((UNNAMED,))
+        return Fleet(tuple(_with_checkpoints((UNNAMED,), {})))
     if not isinstance(entries, dict):
         return Fleet((UNNAMED,), (f"{path}: {BACKUPS} is {entries!r}; expected a backup for each id; {EXAMPLE}",))
     wrong = [key for key in entries if not isinstance(key, str) or not ID.fullmatch(key)]
     errors = tuple(
         printable(f"{path}: {BACKUPS}: {key!r} is no id, so that backup is not made; expected up to 31 small letters, ")
-        + "digits and _, a letter first, and not critical_backup…"
+        + "digits and _, a letter first, neither critical_backup… nor …checkpoints"
         for key in wrong
     )
     unnamed = (UNNAMED,) if "tables" in content or "windowed" in content else ()
-    return Fleet((*unnamed, *(Backup(key) for key in entries if key not in wrong)), errors)
+    own = (*unnamed, *(Backup(key) for key in entries if key not in wrong))
+    return Fleet(tuple(_with_checkpoints(own, entries)), errors)
+
+
+def known_fleet() -> Fleet:
+    """Return the backups of the scope file that the environment names; the settings need not be right."""
+    return read_fleet(Path(os.environ.get("BACKUP_SCOPE_FILE") or PACKAGED_SCOPE_FILE))
+
+
+def _with_checkpoints(backups: Iterable[Backup], entries: Mapping[Any, Any]) -> Iterator[Backup]:
+    """Yield each backup and, after it, its checkpoints if it has any; whether the schedule is right is seen later."""
+    everywhere = os.environ.get(CHECKPOINT_SCHEDULE)
+    for backup in backups:
+        yield backup
+        entry = entries.get(backup.id)
+        settings = entry.get(SETTINGS) if isinstance(entry, dict) else None
+        if not is_off((settings if isinstance(settings, dict) else {}).get(CHECKPOINT_SCHEDULE, everywhere)):
+            yield backup.checkpoints
 
 
 def settings_of(backup: Backup, environment: Settings | None = None) -> Settings:
@@ -85,15 +111,22 @@ def settings_of(backup: Backup, environment: Settings | None = None) -> Settings
     environment = environment or load_settings()
     if not backup.id:
         return environment
-    place = f"{environment.scope_file}: {BACKUPS}.{backup.id}"
+    settings = _settings_of_entry(backup.parent, environment) if backup.parent.id else environment
+    if backup.is_checkpoints:
+        if settings.backup_checkpoint_schedule is None:
+            raise SettingsError(f"{CHECKPOINT_SCHEDULE} is not set (any more), so there are no {backup.id}")
+        settings = checkpoint_settings(settings)
+    return _own(settings, backup, heartbeat_of(backup.id))
+
+
+def _settings_of_entry(backup: Backup, environment: Settings) -> Settings:
     try:
-        settings = settings_with(_checked_values(environment.scope_file, backup), environment)
+        return settings_with(_checked_values(environment.scope_file, backup), environment)
     except (SettingsError, ScopeError) as error:
         text = str(error)
         for key, variable in NAMED_SETTINGS.items():
             text = text.replace(f"{variable}=", f"{key}=")
-        raise SettingsError(f"{place}: {text}") from None
-    return _own(settings, backup, heartbeat_of(backup.id))
+        raise SettingsError(f"{environment.scope_file}: {BACKUPS}.{backup.id}: {text}") from None
 
 
 def usable_settings_of(backup: Backup, environment: Settings | None = None) -> Settings:
@@ -110,10 +143,12 @@ def usable_settings_of(backup: Backup, environment: Settings | None = None) -> S
     if not backup.id:
         return environment
     try:
-        entry = _entry(environment.scope_file, backup)
+        entry = _entry(environment.scope_file, backup.parent) if backup.parent.id else {}
     except ScopeError:
         entry = {}
     settings = usable_settings_with(_values(entry), environment)
+    if backup.is_checkpoints:
+        settings = checkpoint_settings(settings)
     try:
         return _own(settings, backup, heartbeat_of(backup.id))
     except SettingsError:

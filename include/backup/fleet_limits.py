@@ -6,7 +6,7 @@ import json
 
 from include.backup.durable import write_atomically
 from include.backup.fleet import Fleet, usable_settings_of
-from include.backup.health import FLEET_FILE
+from include.backup.health import CHECKPOINT_AGE, FLEET_FILE
 from include.backup.rights import published_mode
 from include.backup.settings import Settings
 
@@ -35,9 +35,11 @@ def write_limits(fleet: Fleet, environment: Settings) -> None:
 
 
 def _variables(settings: Settings) -> dict[str, str | int]:
+    of_checkpoints = {CHECKPOINT_AGE: settings.backup_checkpoint_max_age_minutes}
     return {
         "BACKUP_TIMEZONE": settings.backup_timezone,
         "BACKUP_MAX_AGE_HOURS": settings.backup_max_age_hours,
         "BACKUP_MIN_SIZE_MB": settings.backup_min_size_mb,
         "BACKUP_MAX_SIZE_MB": settings.backup_max_size_mb,
+        **(of_checkpoints if settings.backup.is_checkpoints else {}),
     }

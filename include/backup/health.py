@@ -22,6 +22,7 @@ LAST_SIZE_FILE = ".last_backup_size_mb"
 # Where scope.yaml names several backups, backup_watch leaves their limits here: this program reads no YAML.
 FLEET_FILE = ".backups.json"
 ARCHIVE_NAME = re.compile(r"critical_backup_[0-9]{8}_[0-9]{6}\.tar\.gz(\.age)?")
+CHECKPOINT_AGE = "BACKUP_CHECKPOINT_MAX_AGE_MINUTES"  # only in what is left for checkpoints
 BYTES_PER_MB = 1024 * 1024
 CLOCKS_DIFFER = timedelta(minutes=5)  # between the worker and whoever looks
 USAGE = "usage: backup-monitor.sh [--json]"
@@ -51,7 +52,11 @@ class Unhealthy(Exception):  # noqa: N818 - not an error of this program, but wh
 
 
 class Limits(NamedTuple):
-    """Where to look, and what is good: the settings of the same names."""
+    """
+    Where to look, and what is good: the settings of the same names.
+
+    `max_age_minutes` is the limit of checkpoints, in place of the hours; 0 for all others.
+    """
 
     backup_dir: str
     zone: tzinfo
@@ -59,6 +64,23 @@ class Limits(NamedTuple):
     min_size_mb: int
     max_size_mb: int
     backup_id: str = ""
+    max_age_minutes: int = 0
+
+    @property
+    def longest_hours(self) -> float:
+        """How old the last success may be."""
+        return self.max_age_minutes / 60 or self.max_age_hours
+
+    @property
+    def age_setting(self) -> str:
+        """The setting that says so, with its value."""
+        if self.max_age_minutes:
+            return f"{CHECKPOINT_AGE}={self.max_age_minutes}"
+        return f"BACKUP_MAX_AGE_HOURS={self.max_age_hours}"
+
+    def age_text(self, hours: float) -> str:
+        """Return an age in the unit of the limit."""
+        return f"{hours * 60:.0f} minutes" if self.max_age_minutes else f"{hours:.1f} hours"
 
 
 class Report(NamedTuple):
@@ -101,7 +123,8 @@ def read_fleet_limits(environment: Mapping[str, str]) -> tuple[Limits, ...]:
         variables = {name: str(value) for name, value in entry.items()} if isinstance(entry, dict) else {}
         folder = _join(own.backup_dir, backup_id) if backup_id else own.backup_dir
         limits = read_limits(variables if backup_id else environment)
-        found.append(limits._replace(backup_dir=folder, backup_id=backup_id))
+        minutes = _whole_number(variables, CHECKPOINT_AGE, 0)
+        found.append(limits._replace(backup_dir=folder, backup_id=backup_id, max_age_minutes=minutes))
     return tuple(found) or (own,)
 
 
@@ -154,8 +177,13 @@ def check_health(limits: Limits, *, now: datetime) -> Report:
         sizes = {"archive_bytes": facts["archive_bytes"], "free_bytes": facts["free_bytes"]}
         warnings += odd_figures(limits, **sizes, copies=copies)
     except Unhealthy as unhealthy:
-        return Report(False, _one_line(str(unhealthy)), (), facts, unhealthy.remedy)
+        return Report(False, _one_line(str(unhealthy)), (), facts, remedy_for(limits.backup_id, unhealthy.remedy))
     return Report(True, _summary(limits, facts), tuple(warnings), facts)
+
+
+def remedy_for(backup_id: str, remedy: str) -> str:
+    """Return what to do with the DAGs that a backup has."""
+    return re.sub(r"\b(critical_backup|restore_drill)\b", rf"\1_{backup_id}", remedy) if backup_id else remedy
 
 
 def age_hours(moment: datetime, *, now: datetime, zone: tzinfo) -> float:
@@ -219,10 +247,10 @@ def _check_last_success(limits: Limits, now: datetime, facts: dict[str, Any]) ->
             f"{path} has a time in the future, {_time_text(last, limits)}: which clock is wrong?", MEND_CLOCK
         )
     facts["age_hours"] = age = round(age_hours(last, now=now, zone=limits.zone), 2)
-    if age > limits.max_age_hours:
+    if age > limits.longest_hours:
         raise Unhealthy(
-            f"the last backup that succeeded is {age:.1f} hours old, of {_time_text(last, limits)}; "
-            f"expected at most BACKUP_MAX_AGE_HOURS={limits.max_age_hours}",
+            f"the last backup that succeeded is {limits.age_text(age)} old, of {_time_text(last, limits)}; "
+            f"expected at most {limits.age_setting}",
             LOOK_AT_RUN,
         )
     size_path = _join(limits.backup_dir, LAST_SIZE_FILE)
@@ -277,7 +305,7 @@ def _summary(limits: Limits, facts: dict[str, Any]) -> str:
     if facts["drilled_at"]:
         drill = f"last drill {'passed' if facts['drill_passed'] else 'failed'} {moment('drilled_at')}"
     return (
-        f"last backup {facts['age_hours']:.1f} hours old, of {moment('last_success_at')}; "
+        f"last backup {limits.age_text(facts['age_hours'])} old, of {moment('last_success_at')}; "
         f"{facts['archive']} {facts['archive_bytes'] / BYTES_PER_MB:.1f} MB, verified {moment('verified_at')}; "
         f"{drill}; {facts['free_bytes'] / BYTES_PER_MB / 1024:.1f} GB free"
     )

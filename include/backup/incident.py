@@ -68,6 +68,10 @@ def over_notice(incident: Incident, dag_id: str, proof: str, *, since_text: str,
         title=f"{dag_id} works again",
         text=f"{proof} It is over: {incident.title}.",
         facts=(("Since", since_text),),
-        next_steps=("Nothing. Nights that were missed are named by backup_watch, with the backfill command.",),
+        next_steps=(
+            "Nothing."
+            if Backup.of_dag(dag_id).is_checkpoints
+            else "Nothing. Nights that were missed are named by backup_watch, with the backfill command.",
+        ),
         url=url,
     )

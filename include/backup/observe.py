@@ -10,12 +10,15 @@ from zoneinfo import ZoneInfo
 
 from include.backup import watch_notices as notices
 from include.backup.anomaly import odd_sizes
+from include.backup.incident import read_incident
 from include.backup.manifest import Sidecar, readable_archives
 from include.backup.missed import missed_slots, slots
+from include.backup.overview import limits_of
+from include.backup.retention import RetentionPolicy
 from include.backup.settings import Settings
 from include.backup.status import read_last_success
 from include.backup.vanished import vanished_archives
-from include.backup.watch import Lasting, Observation, Once
+from include.backup.watch import REPEAT_AFTER, Lasting, Observation, Once
 
 STALE, FOLDER = "stale", "folder"
 HOUR = timedelta(hours=1)
@@ -64,13 +67,19 @@ def observe(
     archives = sorted((sidecar for _, sidecar in readable_archives(folder)), key=lambda sidecar: sidecar.snapshot_at)
     present = {sidecar.archive: sidecar.snapshot_at for sidecar in archives}
     known = {**(known or {}), **present}
-    gone = vanished_archives(
-        known, present, keep_days=settings.backup_retention_days, min_keep=settings.backup_retention_min_keep, now=now
-    )
+    gone = vanished_archives(known, present, RetentionPolicy.of(settings), now=now)
     lost = Once(tuple(f"{name} is gone" for name in gone), partial(notices.vanished, folder, len(present), url))
+    stale = _stale(settings, archives, first_look_at=first_look_at, now=now, url=url)
+    once, was_told = [lost], False
+    # Of checkpoints none is missed, and an odd size is told of the nightly archive: it would be told of each of many.
+    if settings.backup.is_checkpoints:
+        was_told = _failure_was_told(settings, now=now)
+    else:
+        once += [*_odd(settings, archives, now=now, url=url), _missed(settings, archives, now=now, url=url)]
     return Observation(
-        lasting=_stale(settings, archives, first_look_at=first_look_at, now=now, url=url),
-        once=(lost, *_odd(settings, archives, now=now, url=url), _missed(settings, archives, now=now, url=url)),
+        lasting=() if was_told else stale,
+        unknown=frozenset({STALE}) if was_told else frozenset(),
+        once=tuple(once),
         # What is gone is still missed at the next look: it is told once, and comes back with its volume.
         archives={name: at for name, at in known.items() if name in present or name in gone},
     )
@@ -82,6 +91,12 @@ def _is_new(settings: Settings, error: OSError, known: Mapping[str, datetime] | 
     return bool(settings.backup.id) and is_missing and not known
 
 
+def _failure_was_told(settings: Settings, *, now: datetime) -> bool:
+    """Whether it was told that the runs fail: then that the newest is too old is news only after a day."""
+    incident = read_incident(settings.backup_dir, settings.backup.dag_id)
+    return incident is not None and now - incident.since < REPEAT_AFTER
+
+
 def _stale(
     settings: Settings, archives: list[Sidecar], *, first_look_at: datetime, now: datetime, url: str | None
 ) -> tuple[Lasting, ...]:
@@ -89,17 +104,18 @@ def _stale(
     success = read_last_success(settings.backup_dir)
     in_future = success is not None and success > now + HOUR  # servers' clocks differ by seconds, not by hours
     age = age_hours(success or first_look_at, now, zone)
-    if age <= settings.backup_max_age_hours and not in_future:
+    limits = limits_of(settings)
+    if age <= limits.longest_hours and not in_future:
         return ()
     newest = archives[-1].archive if archives else "none"
     notice = notices.stale(
-        notices.Staleness(success, first_look_at, age, settings.backup_max_age_hours),
+        notices.Staleness(success, first_look_at, age, limits),
         newest,
         zone=zone,
         url=url,
         backup=settings.backup,
     )
-    return (Lasting(STALE, notice, "Backups succeed again"),)
+    return (Lasting(STALE, notice, "Checkpoints succeed again" if limits.max_age_minutes else "Backups succeed again"),)
 
 
 def _odd(settings: Settings, archives: list[Sidecar], *, now: datetime, url: str | None) -> list[Once]:

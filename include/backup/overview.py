@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from include.backup import health
 from include.backup.archive_list import ArchiveEntry, ArchiveList
+from include.backup.backup_id import Backup
 from include.backup.missed import backfill_commands, neighbours, slots
 from include.backup.nights import Night, NightRules, judge_nights
 from include.backup.run_outcome import RunOutcome
@@ -17,6 +18,7 @@ from include.backup.settings import Settings
 from include.backup.unsent import read_unsent
 
 CALENDAR_DAYS = 90
+CHECKPOINTS_LOOK_BACK = timedelta(days=2)
 NEXT_SLOT_WITHIN = timedelta(days=400)
 _WAYS = {"slack": "to Slack", "mail": "by mail"}
 
@@ -27,7 +29,7 @@ class AirflowFacts:
     What only Airflow knows.
 
     Args:
-        outcomes: The runs of the last `CALENDAR_DAYS`, newest first.
+        outcomes: The runs of the time that `look_back` says, newest first.
         paused: Whether the DAG is paused.
         missing_pool: The pool of its export, if Airflow has none of that name; empty if it has.
     """
@@ -79,8 +81,8 @@ class Overview:
     Args:
         verdict: Whether the backups are as they should be.
         health: What the health check says, with its figures.
-        nights: The slots of the last `CALENDAR_DAYS`, oldest first.
-        recent: The archives of that time, newest first.
+        nights: The slots of the last `CALENDAR_DAYS`, oldest first; none of checkpoints.
+        recent: The archives of the time that `look_back` says, newest first.
         archives: All of them, to page through; None if BACKUP_DIR cannot be read.
         next_at: When the next scheduled run is due, aware; None if the DAG is paused.
         missed: The first and the last slot of each group of missed nights, oldest first.
@@ -110,20 +112,22 @@ def look(settings: Settings, airflow: AirflowFacts, *, now: datetime) -> Overvie
     """
     zone = ZoneInfo(settings.backup_timezone)
     report = health.check_health(limits_of(settings), now=now)
-    begin = now - timedelta(days=CALENDAR_DAYS)
+    begin = now - look_back(settings.backup)
     try:
         archives = ArchiveList(settings.backup_dir)
     except OSError:  # the report says so
         archives = None
     recent = tuple(archives.since(begin, zone)) if archives else ()
-    every = slots(settings.backup_schedule, settings.backup_timezone, after=begin, until=now)
+    # Of checkpoints one that is left out is nothing to make up for, and nobody reads a calendar of thousands.
+    is_nightly = not settings.backup.is_checkpoints
+    every = slots(settings.backup_schedule, settings.backup_timezone, after=begin, until=now) if is_nightly else []
     nights = judge_nights(every, recent, airflow.outcomes, night_rules(settings, now=now)) if archives else ()
     next_at = None if airflow.paused else _next_slot(settings, now)
     concerns = tuple(_concerns(settings, airflow, report, nights, recent, now=now))
     missed = [night.slot for night in nights if night.state == "missed"]
     newest = next((entry.head for entry in recent if entry.head), None)
     return Overview(
-        verdict=_verdict(report, concerns, recent, airflow, zone=zone, now=now, next_at=next_at),
+        verdict=_verdict(report, concerns, recent, airflow, settings=settings, now=now, next_at=next_at),
         health=report,
         nights=nights,
         recent=recent,
@@ -135,6 +139,11 @@ def look(settings: Settings, airflow: AirflowFacts, *, now: datetime) -> Overvie
     )
 
 
+def look_back(backup: Backup) -> timedelta:
+    """Return how far back runs and archives are looked at: there are a hundred checkpoints and more in a day."""
+    return CHECKPOINTS_LOOK_BACK if backup.is_checkpoints else timedelta(days=CALENDAR_DAYS)
+
+
 def limits_of(settings: Settings) -> health.Limits:
     """Return what the health check needs to know of a backup."""
     return health.Limits(
@@ -144,6 +153,7 @@ def limits_of(settings: Settings) -> health.Limits:
         min_size_mb=settings.backup_min_size_mb,
         max_size_mb=settings.backup_max_size_mb,
         backup_id=settings.backup.id,
+        max_age_minutes=settings.backup_checkpoint_max_age_minutes if settings.backup.is_checkpoints else 0,
     )
 
 
@@ -159,7 +169,7 @@ def night_rules(settings: Settings, *, now: datetime) -> NightRules:
 
 def _next_slot(settings: Settings, now: datetime) -> datetime | None:
     # Most schedules have a slot within days, and the list of a year's slots takes long.
-    for ahead in (timedelta(days=2), timedelta(days=32), NEXT_SLOT_WITHIN):
+    for ahead in (timedelta(hours=1), timedelta(days=2), timedelta(days=32), NEXT_SLOT_WITHIN):
         found = slots(settings.backup_schedule, settings.backup_timezone, after=now, until=now + ahead)
         if found:
             return found[0]
@@ -172,14 +182,15 @@ def _verdict(
     recent: Sequence[ArchiveEntry],
     airflow: AirflowFacts,
     *,
-    zone: ZoneInfo,
+    settings: Settings,
     now: datetime,
     next_at: datetime | None,
 ) -> Verdict:
+    zone, backup = ZoneInfo(settings.backup_timezone), settings.backup
     upcoming = f"next at {clock_text(next_at, now=now, zone=zone)}" if next_at else "none is planned"
     if not report.healthy:
         failed = any(run.state == "failed" for run in airflow.outcomes)
-        if report.remedy == health.FIRST_BACKUP and not recent and not failed:
+        if report.remedy == health.remedy_for(backup.id, health.FIRST_BACKUP) and not recent and not failed:
             return Verdict("new", f"No backup yet; {upcoming}.", report.remedy, concerns)
         reason = report.reason if report.reason.endswith("?") else f"{report.reason}."
         return Verdict("unsafe", f"Not safe: {reason}", report.remedy, concerns)
@@ -190,6 +201,9 @@ def _verdict(
         f"verified and restored in {drill.seconds:,.0f} s" if drill and drill.passed else "verified, not yet drilled"
     )
     state: Literal["safe", "attention"] = "attention" if concerns else "safe"
+    if backup.is_checkpoints:
+        limit = settings.backup_checkpoint_max_age_minutes
+        return Verdict(state, f"Last checkpoint {age} ago, at most {limit} min are allowed; {upcoming}.", "", concerns)
     return Verdict(state, f"Last backup {age} ago, {proven}; {upcoming}.", "", concerns)
 
 

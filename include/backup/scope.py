@@ -154,8 +154,8 @@ def load_scope(path: Path, backup: Backup = UNNAMED) -> Scope:
         ScopeError: One message that names the file and everything wrong in it.
     """
     content = read_mapping(path)
-    if backup.id:
-        return _entry_scope(path, content, backup)
+    if backup.parent.id:
+        return _entry_scope(path, content, backup.parent)
     return _checked(f"{path}", {key: value for key, value in content.items() if key != BACKUPS})
 
 

@@ -5,15 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
-from zoneinfo import ZoneInfo
 
-from croniter import CroniterBadDateError, croniter
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    BeforeValidator,
     Field,
     PrivateAttr,
     SecretStr,
@@ -21,12 +18,33 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from include.backup.age_keys import check_recipients
 from include.backup.backup_id import UNNAMED, Backup
 from include.backup.errors import SettingsError
 from include.backup.masking import MASK, SECRET_URLS, mask
+from include.backup.setting_types import (
+    AbsolutePath,
+    Address,
+    Addresses,
+    CopyUrl,
+    Cron,
+    CronOrOff,
+    Days,
+    Hours,
+    LinkBase,
+    Minutes,
+    Months,
+    MonthsOrNone,
+    Port,
+    Positive,
+    PublicKeys,
+    SecretUrl,
+    Timezone,
+    Token,
+    WeeksOrNone,
+    secret_url,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -34,7 +52,6 @@ if TYPE_CHECKING:
 PACKAGED_SCOPE_FILE = Path(__file__).resolve().parent.parent / "scope.yaml"
 DEFAULT_CONNECTION = "smart_ai_hub"
 BYTES_PER_MB = 1024 * 1024
-CRON_FIELDS = 5
 SECRET_VARIABLES = {"POSTGRES_PASSWORD", "SMTP_PASS", "BACKUP_METRICS_TOKEN", *SECRET_URLS}
 # Public keys: but a private one may be there by mistake, of any form.
 NEVER_SHOWN = SECRET_VARIABLES | {"BACKUP_AGE_RECIPIENTS"}
@@ -44,101 +61,6 @@ OF_ALL_BACKUPS = SECRET_VARIABLES | {
     *("SMTP_HOST", "SMTP_PORT", "SMTP_USER", "SMTP_FROM", "SMTP_ALLOW_PLAINTEXT"),
     *("BACKUP_DIR", "BACKUP_SCOPE_FILE", "BACKUP_LOG_FILE", "BACKUP_LOG_FORMAT", "BACKUP_LINK_BASE_URL"),
 }
-
-_COPY_URL = re.compile(
-    r"(?:file:///[^\s?#@/]|(?!file:)[a-z][a-z0-9+.-]*://(?:[\w.-]+@)?[\w.-]+(?=/|$))[^\s?#@:\"<>\\]*"
-)
-_ADDRESS = re.compile(r"[!#-+\--;=?A-Z\[-~]+@[A-Za-z0-9.-]+")
-_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{16,}=*")  # RFC 6750, section 2.1
-
-
-def _cron(value: str) -> str:
-    if len(value.split()) != CRON_FIELDS or not croniter.is_valid(value):
-        raise ValueError("not a cron expression; expected five fields, for example '0 2 * * *' (02:00 daily)")
-    try:
-        croniter(value).get_next()
-    except CroniterBadDateError:
-        raise ValueError("this time never comes; expected for example '0 2 * * *' (02:00 daily)") from None
-    return value
-
-
-def _timezone(value: str) -> str:
-    try:
-        ZoneInfo(value)
-    except (KeyError, ValueError, OSError):
-        raise ValueError("not a time zone; expected a name such as 'UTC' or 'Asia/Bangkok'") from None
-    return value
-
-
-def _address(value: str) -> str:
-    if not _ADDRESS.fullmatch(value):
-        raise ValueError(f"{value!r} is not an e-mail address; expected for example 'admin@example.com'")
-    return value
-
-
-def _addresses(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    addresses = tuple(dict.fromkeys(part.strip() for part in value.split(",") if part.strip()))
-    if not addresses:
-        raise ValueError("no e-mail address; expected at least one, separated by commas")
-    wrong = [address for address in addresses if not _ADDRESS.fullmatch(address)]
-    if wrong:
-        raise ValueError(
-            f"{', '.join(map(repr, wrong))}: not an e-mail address; expected for example 'admin@example.com'"
-        )
-    return addresses
-
-
-def _recipients(value: Any) -> Any:
-    return check_recipients(value) if isinstance(value, str) else value
-
-
-def _absolute(value: Path) -> Path:
-    if not value.is_absolute():
-        raise ValueError("not an absolute path; expected for example '/backups'")
-    return value
-
-
-def _link_base(value: str) -> str:
-    if not re.fullmatch(r"https?://[^\s/?#\"<>@]+(/[^\s?#\"<>]*)?", value):
-        raise ValueError(
-            "not a web address without a login (it would stand in every mail); "
-            "expected for example 'https://airflow.example.com'"
-        )
-    return value.rstrip("/")
-
-
-def _secret_url(value: SecretStr) -> SecretStr:
-    if not re.fullmatch(r"https?://[^\s/?#@]+([/?][^\s#]*)?", value.get_secret_value()):
-        raise ValueError("not a web address without a login; expected for example 'https://hc-ping.com/<token>'")
-    return value
-
-
-def _token(value: SecretStr) -> SecretStr:
-    if not _TOKEN.fullmatch(value.get_secret_value()):
-        raise ValueError(
-            "not 16 or more letters, digits and ._~+/- as a bearer token has them; "
-            "expected for example what 'openssl rand -hex 32' prints"
-        )
-    return value
-
-
-def _copy_url(value: str) -> str:
-    if not _COPY_URL.fullmatch(value) or ".." in value.split("/"):
-        raise ValueError(
-            "not an address of a folder or an object store, or one with a login in it (that belongs into an Airflow "
-            "connection); expected for example 'file:///mnt/second/backups' or 's3://connection_name@bucket/backups'"
-        )
-    return value.rstrip("/")
-
-
-AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
-Port = Annotated[int, Field(ge=1, le=65535)]
-Positive = Annotated[int, Field(ge=1)]
-Months = Annotated[int, Field(ge=1, le=1200)]
-Days = Annotated[int, Field(ge=1, le=36500)]
-Hours = Annotated[int, Field(ge=1, le=8760)]
 
 
 class SourceSettings(BaseSettings):
@@ -156,7 +78,7 @@ class SourceSettings(BaseSettings):
     postgres_user: str | None = None
     postgres_password: SecretStr | None = None
 
-    backup_timezone: Annotated[str, AfterValidator(_timezone)] = "UTC"
+    backup_timezone: Timezone = "UTC"
     backup_scope_file: AbsolutePath | None = None
     backup_window_months: Months = 3
 
@@ -171,7 +93,7 @@ class MetricsSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", frozen=True)
 
-    backup_metrics_token: Annotated[SecretStr, AfterValidator(_token)] | None = None
+    backup_metrics_token: Token | None = None
 
 
 class Settings(SourceSettings, MetricsSettings):
@@ -187,7 +109,7 @@ class Settings(SourceSettings, MetricsSettings):
     smtp_port: Port = 587
     smtp_user: str | None = None
     smtp_pass: SecretStr | None = None
-    smtp_from: Annotated[str, AfterValidator(_address)] | None = None
+    smtp_from: Address | None = None
     smtp_allow_plaintext: bool = False
 
     _backup: Backup = PrivateAttr(default=UNNAMED)
@@ -195,9 +117,9 @@ class Settings(SourceSettings, MetricsSettings):
     backup_connection: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$", max_length=200)] = DEFAULT_CONNECTION
     backup_pool: Annotated[str, Field(min_length=1, max_length=256)] = "default_pool"
 
-    admin_emails: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_addresses)]
+    admin_emails: Addresses
 
-    backup_schedule: Annotated[str, AfterValidator(_cron)] = "0 2 * * *"
+    backup_schedule: Cron = "0 2 * * *"
     backup_dir: AbsolutePath = Path("/backups")
     backup_group: str | None = None
     backup_config_dir: AbsolutePath = Path("/config")
@@ -206,28 +128,34 @@ class Settings(SourceSettings, MetricsSettings):
     backup_min_size_mb: Annotated[int, Field(ge=0)] = 1
     backup_max_size_mb: Positive = 100
     backup_attachment_max_mb: Annotated[int, Field(ge=0)] = 25
-    backup_link_base_url: Annotated[str, AfterValidator(_link_base)] | None = None
+    backup_link_base_url: LinkBase | None = None
     backup_link_days: Days = 7
 
     backup_retention_days: Days = 30
     backup_retention_min_keep: Positive = 7
+    backup_retention_weeks: WeeksOrNone = 0
+    backup_retention_months: MonthsOrNone = 0
     backup_max_age_hours: Hours = 25
 
-    backup_copy_url: Annotated[str, AfterValidator(_copy_url)] | None = None
+    backup_checkpoint_schedule: CronOrOff = None
+    backup_checkpoint_keep_hours: Hours = 24
+    backup_checkpoint_max_age_minutes: Minutes = 30
+
+    backup_copy_url: CopyUrl | None = None
     backup_copy_retention_days: Annotated[int, Field(ge=0, le=36500)] = 90
 
     backup_log_file: AbsolutePath = Path("/var/log/backup.log")
     backup_log_format: Literal["text", "json"] = "text"
-    backup_heartbeat_url: Annotated[SecretStr, AfterValidator(_secret_url)] | None = None
+    backup_heartbeat_url: SecretUrl | None = None
 
     backup_drill: Literal["always", "weekly", "monthly", "off"] = "always"
 
-    backup_age_recipients: Annotated[tuple[str, ...] | None, NoDecode, BeforeValidator(_recipients)] = None
+    backup_age_recipients: PublicKeys = None
     backup_age_identity_file: AbsolutePath | None = None
     backup_require_encryption: bool = False
 
     backup_deadline_minutes: Positive = 10
-    backup_slack_webhook_url: Annotated[SecretStr, AfterValidator(_secret_url)] | None = None
+    backup_slack_webhook_url: SecretUrl | None = None
 
     backup_retry_delay_seconds: Positive = 60
     backup_run_timeout_minutes: Positive = 60
@@ -236,6 +164,20 @@ class Settings(SourceSettings, MetricsSettings):
     def backup(self) -> Backup:
         """The backup whose settings these are."""
         return self._backup
+
+    @property
+    def keep(self) -> timedelta:
+        """How long every archive is kept."""
+        if self.backup.is_checkpoints:
+            return timedelta(hours=self.backup_checkpoint_keep_hours)
+        return timedelta(days=self.backup_retention_days)
+
+    @property
+    def max_age(self) -> timedelta:
+        """How old the newest archive may be."""
+        if self.backup.is_checkpoints:
+            return timedelta(minutes=self.backup_checkpoint_max_age_minutes)
+        return timedelta(hours=self.backup_max_age_hours)
 
     def of(self, backup: Backup) -> Self:
         """Return these settings as those of a backup."""
@@ -332,7 +274,7 @@ def heartbeat_of(backup_id: str) -> SecretStr | None:
     name = f"BACKUP_HEARTBEAT_URL_{backup_id.upper()}"
     value = os.environ.get(name)
     try:
-        return _secret_url(SecretStr(value)) if value else None
+        return secret_url(SecretStr(value)) if value else None
     except ValueError as error:
         raise SettingsError(f"wrong settings: {name}={MASK}: {error}") from None
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from include.backup.backup_id import UNNAMED, Backup
+from include.backup.health import Limits
 from include.backup.manifest import Sidecar
 from include.backup.missed import backfill_commands
 from include.backup.notice import Notice
@@ -17,7 +18,6 @@ from include.backup.templates import size_text, time_text
 
 MAX_REASON_CHARACTERS = 2000
 MAX_NAMES = 5
-LIMIT = "BACKUP_MAX_AGE_HOURS"
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,16 @@ class Staleness:
     success: datetime | None
     first_look_at: datetime
     age_hours: float
-    max_age_hours: int
+    limits: Limits
 
 
 def stale(how: Staleness, newest: str, *, zone: ZoneInfo, url: str | None, backup: Backup = UNNAMED) -> Notice:
     """Return the notice that no backup has succeeded for too long; `newest` names the newest archive."""
-    title = f"No backup for {how.age_hours:.0f} hours"
+    minutes = how.limits.max_age_minutes
+    title = (
+        f"No checkpoint for {how.age_hours * 60:.0f} minutes" if minutes else f"No backup for {how.age_hours:.0f} hours"
+    )
+    limit = f"{minutes} minutes" if minutes else f"{how.limits.max_age_hours} hours"
     if how.success is None:
         seen = (
             f"No success is known ({LAST_SUCCESS_FILE}); the watch looked first at {time_text(how.first_look_at, zone)}"
@@ -45,8 +49,8 @@ def stale(how: Staleness, newest: str, *, zone: ZoneInfo, url: str | None, backu
     return Notice(
         state="failed",
         title=title,
-        text=f"{seen}; expected one within {how.max_age_hours} hours ({LIMIT}).",
-        facts=(("Newest archive", newest), ("Limit", f"{how.max_age_hours} hours")),
+        text=f"{seen}; expected one within {limit} ({how.limits.age_setting.partition('=')[0]}).",
+        facts=(("Newest archive", newest), ("Limit", limit)),
         next_steps=(
             f"Open {backup.dag_id} in Airflow: the last line of a red task's log says what to do.",
             "If no run is there: is the DAG paused, the scheduler running, the schedule right?",

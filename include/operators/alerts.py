@@ -185,5 +185,9 @@ def _why_ended(context: Context) -> str:
     timeout = context["dag"].dagrun_timeout
     if context.get("reason") != "timed_out" or not timeout:
         return f"Airflow ended the run: {context.get('reason')}."
-    setting = "" if context["dag_run"].dag_id == WATCH_DAG else " (BACKUP_RUN_TIMEOUT_MINUTES)"
+    dag_id = context["dag_run"].dag_id
+    names = "BACKUP_RUN_TIMEOUT_MINUTES"
+    if Backup.of_dag(dag_id).is_checkpoints:
+        names += " or BACKUP_CHECKPOINT_MAX_AGE_MINUTES"
+    setting = "" if dag_id == WATCH_DAG else f" ({names})"
     return f"The run took longer than {timeout.total_seconds() / 60:.0f} minutes{setting} and was ended."

@@ -130,16 +130,18 @@ def raise_alert(dag_id: str, notice: Notice, *, context: Context | None = None) 
     """
     Tell every administrator that something is wrong with a DAG, and open an incident, which its next success ends.
 
-    Of backup_watch, which fails every hour while the cause lasts, only the first of an incident is told.
+    Of backup_watch and of checkpoints, which fail again and again while the cause lasts, only the first of an incident
+    is told.
     """
-    settings = usable_settings_of(Backup.of_dag(dag_id))  # a wrong one may be the reason
+    backup = Backup.of_dag(dag_id)
+    settings = usable_settings_of(backup)  # a wrong one may be the reason
     is_first = True
     try:
         if has_incidents(dag_id):
             is_first = open_incident(settings.backup_dir, notice.title, now=utc_now(), dag_id=dag_id)
     except OSError as error:
         log.warning("the incident could not be recorded, so nobody will be told when it is over: %s", error)
-    if dag_id == WATCH_DAG and not is_first:
+    if (dag_id == WATCH_DAG or backup.is_checkpoints) and not is_first:
         log.info("not told again before it is over: %s", notice.title)
     else:
         tell(settings, notice, context=context)

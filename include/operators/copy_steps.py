@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from include.backup.archive_name import archive_names
@@ -79,11 +80,9 @@ def expire_old_copies(settings: Settings, *, now: datetime) -> None:
     """Remove expired copies, unless the place removes them itself (BACKUP_COPY_RETENTION_DAYS=0)."""
     if not settings.backup_copy_url or not settings.backup_copy_retention_days:
         return
-    policy = RetentionPolicy(
-        keep_days=max(settings.backup_copy_retention_days, settings.backup_retention_days),
-        min_keep=settings.backup_retention_min_keep,
-        max_age_hours=settings.backup_max_age_hours,
-    )
+    policy = RetentionPolicy.of(settings)
+    if not settings.backup.is_checkpoints:  # those are of no use for months, nor are their copies
+        policy = replace(policy, keep=max(policy.keep, timedelta(days=settings.backup_copy_retention_days)))
     place = open_place(settings.backup_copy_url)
     proven = proven_archives(settings.backup_dir / name for name in archive_names(settings.backup_dir))
     plan, refused = expire_copies(place, policy, now=now, proven=proven)

@@ -44,6 +44,7 @@ from include.operators import copy_steps
 from include.operators.announce import tell_it_is_over
 from include.operators.connections import require_mail_connection, source_database
 from include.operators.delivery import deliver_archive
+from include.operators.leave_out import leave_out_if_overtaken, left_out_while_another_exports
 from include.operators.links import status_page_url
 from include.operators.mail import mail_server_limit
 from include.operators.task import BackupTask
@@ -61,6 +62,7 @@ def create_workspace(task: BackupTask) -> str:
     wrong = prerequisites.check_folder(task.backup_dir, task.settings.backup_group)
     if wrong:
         raise BackupError("; ".join(wrong))
+    leave_out_if_overtaken(task)
     _heartbeat(task, "start")
     return run.create_workspace(task.run, task.backup_dir).name
 
@@ -104,14 +106,15 @@ def export_database(task: BackupTask) -> int:
     database = source_database(settings.backup_connection)
     with database.connect() as session:
         clients = find_clients(session.info.server_version // 10000)
-    export = Export(database, clients, folder, parallel=settings.backup_parallel)
+    export = Export(database, clients, folder, parallel=settings.backup_parallel, waits=not task.may_be_left_out)
     task.cancel = export.cancel
 
     def plan(catalog: Catalog) -> tuple[Selection, ...]:
         require_tables(catalog, scope)
         return select_rows(catalog, scope, cut_off_for=task.cut_off, default_months=settings.backup_window_months)
 
-    result = export.run(plan, cut_off=task.cut_off(settings.backup_window_months))
+    with left_out_while_another_exports(task):
+        result = export.run(plan, cut_off=task.cut_off(settings.backup_window_months))
     save_step(task.workspace, "export_database", result)
     return sum(table.rows for table in result.tables)
 
@@ -304,12 +307,7 @@ def _end_incident(task: BackupTask) -> None:
 def expire_old_backups(task: BackupTask) -> int:
     """Step 11: remove what has expired, here and of the second copies; return how many archives here."""
     settings = task.settings
-    policy = retention.RetentionPolicy(
-        keep_days=settings.backup_retention_days,
-        min_keep=settings.backup_retention_min_keep,
-        max_age_hours=settings.backup_max_age_hours,
-    )
-    plan = retention.expire_archives(task.backup_dir, policy, now=run.utc_now())
+    plan = retention.expire_archives(task.backup_dir, retention.RetentionPolicy.of(settings), now=run.utc_now())
     log.info("%d archives kept, %d expired: %s", len(plan.keep), len(plan.expire), plan.reason)
     for sidecar in plan.expire:
         log.info("expired %s", sidecar.archive)

@@ -108,8 +108,13 @@ class BackupTask:
 
     @property
     def delivers_mail(self) -> bool:
-        """Whether the administrators get a mail of this run."""
-        return bool(self.params.get("deliver_mail", True))
+        """Whether the administrators get a mail of this run: never of a checkpoint."""
+        return not self.settings.backup.is_checkpoints and bool(self.params.get("deliver_mail", True))
+
+    @property
+    def may_be_left_out(self) -> bool:
+        """Whether the run is one checkpoint of many, that nobody has asked for by hand."""
+        return self.settings.backup.is_checkpoints and not self.is_manual
 
     @property
     def sends_again(self) -> bool:

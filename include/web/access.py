@@ -7,9 +7,7 @@ An app that a plugin brings is open to everyone; every route but the health chec
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated, Literal
 
 from airflow.api_fastapi.app import get_auth_manager
@@ -21,9 +19,8 @@ from airflow.models.dag import DagModel
 from fastapi import Depends, HTTPException, Query, Request, status
 from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
 
-from include.backup.backup_id import UNNAMED, Backup
-from include.backup.fleet import Fleet, read_fleet
-from include.backup.settings import PACKAGED_SCOPE_FILE
+from include.backup.backup_id import LONGEST_ID, UNNAMED, Backup
+from include.backup.fleet import Fleet, known_fleet
 
 log = logging.getLogger(__name__)
 
@@ -58,11 +55,6 @@ def readable_fleet(user: SignedIn) -> Fleet:
     return replace(fleet, backups=tuple(backup for backup in fleet.backups if is_allowed(user, backup.dag_id, "GET")))
 
 
-def known_fleet() -> Fleet:
-    """Return the backups that there are; the settings need not be right."""
-    return read_fleet(Path(os.environ.get("BACKUP_SCOPE_FILE") or PACKAGED_SCOPE_FILE))
-
-
 ReadableFleet = Annotated[Fleet, Depends(readable_fleet)]
 
 
@@ -71,7 +63,8 @@ def chosen_backup(
     user: SignedIn,
     readable: ReadableFleet,
     backup: Annotated[
-        str | None, Query(max_length=40, description="Which backup, by its id; without, the first that you may see.")
+        str | None,
+        Query(max_length=LONGEST_ID, description="Which backup, by its id; without, the first that you may see."),
     ] = None,
 ) -> Backup:
     """

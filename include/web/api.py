@@ -50,7 +50,7 @@ def get_status(_: MayLook, settings: Configured, __: Archives, session: SessionD
     """Are we safe? The verdict with its reason, what to do, and what became of the last 90 days' nights."""
     now = datetime.now(timezone.utc)
     return Status.of(
-        look(settings, read_facts(session, now=now, dag_id=settings.backup.dag_id, pool=settings.backup_pool), now=now)
+        look(settings, read_facts(session, now=now, backup=settings.backup, pool=settings.backup_pool), now=now)
     )
 
 
@@ -64,12 +64,7 @@ def get_history(
 ) -> History:
     """The archives, newest first."""
     entries = archives.entries(offset, limit)
-    policy = RetentionPolicy(
-        keep_days=settings.backup_retention_days,
-        min_keep=settings.backup_retention_min_keep,
-        max_age_hours=settings.backup_max_age_hours,
-    )
-    expires_at = archives.expires_at(entries, policy)
+    expires_at = archives.expires_at(entries, RetentionPolicy.of(settings))
     page = tuple(Archive.of(entry, expires_at=expires_at[entry.name]) for entry in entries)
     return History(total=len(archives), limit=limit, offset=offset, archives=page)
 

@@ -66,7 +66,8 @@ def measure(environment: Mapping[str, str], read_runs: ReadRuns, *, now: datetim
         now: Aware.
         backup: Which.
     """
-    settings, outcomes = _settings(backup), _outcomes(read_runs, since=now - LOOK_BACK)
+    look_back = FAILURES if backup.is_checkpoints else LOOK_BACK
+    settings, outcomes = _settings(backup), _outcomes(read_runs, since=now - look_back)
     folder = _folder(environment, backup, now=now)
     read = {"settings": settings, "backup_dir": folder, "airflow": outcomes}
     values: Values = {"up": {source: float(found is not None) for source, found in read.items()}, "healthy": 0.0}
@@ -76,7 +77,7 @@ def measure(environment: Mapping[str, str], read_runs: ReadRuns, *, now: datetim
         values |= run_values(outcomes, now=now)
     if folder:
         values |= folder.values
-    if settings and folder and outcomes is not None:
+    if settings and folder and outcomes is not None and not backup.is_checkpoints:  # they may be left out
         values["success_ratio"] = success_ratios(settings, folder.recent, outcomes, now=now)
     return values
 
@@ -117,7 +118,7 @@ def folder_values(limits: Limits, archives: ArchiveList, recent: Sequence[Archiv
     disk = os.statvfs(folder)
     values: Values = {
         "healthy": float(check_health(limits, now=now).healthy),
-        "max_age_seconds": limits.max_age_hours * HOUR_SECONDS,
+        "max_age_seconds": limits.longest_hours * HOUR_SECONDS,
         "archives": float(len(archives)),
         "archives_size_bytes": float(sum(_sizes(folder / name for name in archives.names))),
         "disk_free_bytes": float(disk.f_bavail * disk.f_frsize),

@@ -17,8 +17,9 @@ from prometheus_client.exposition import choose_encoder
 
 from include.backup.backup_id import Backup
 from include.backup.errors import SettingsError
+from include.backup.fleet import known_fleet
 from include.backup.settings import load_metrics_token
-from include.web.access import chosen_backup, known_fleet, readable_fleet, signed_in
+from include.web.access import chosen_backup, readable_fleet, signed_in
 from include.web.gauges import Gauges
 from include.web.measure import ReadRuns, measure
 from include.web.refusals import NOT_ALLOWED

@@ -25,6 +25,7 @@ from include.web.charts import charts_of
 from include.web.choices import choices_of
 from include.web.configured import Archives, Configured
 from include.web.in_progress import APPROVAL_TASK, read_in_progress
+from include.web.neighbour import neighbour_of
 from include.web.rendering import render_page
 from include.web.runs import read_facts, read_runs
 
@@ -45,7 +46,7 @@ def show_status(
 ) -> HTMLResponse:
     """The status page; `page` turns the list of archives, and whatever is no number is the first."""
     now = datetime.now(timezone.utc)
-    facts = read_facts(session, now=now, dag_id=settings.backup.dag_id, pool=settings.backup_pool)
+    facts = read_facts(session, now=now, backup=settings.backup, pool=settings.backup_pool)
     overview = look(settings, facts, now=now)
     newest = next((entry for entry in overview.recent if entry.head), None)
     zone = ZoneInfo(settings.backup_timezone)
@@ -65,6 +66,7 @@ def show_status(
         "charts": charts_of(figures, settings),
         "restore_objective": RESTORE_OBJECTIVE_SECONDS,
         "choices": choices_of(readable, now=now),
+        "neighbour": neighbour_of(settings.backup, readable, now=now),
         **_archives(overview, settings, int(page) if page.isdecimal() else 1),
     }
     return render_page("status.html.j2", request, values, zone=zone, backup=settings.backup)
@@ -83,12 +85,7 @@ def _archives(overview: Overview, settings: Settings, page: int) -> dict[str, An
     pages = max(-(-total // ARCHIVES_A_PAGE), 1)
     page = min(max(page, 1), pages)
     entries = archives.entries((page - 1) * ARCHIVES_A_PAGE, ARCHIVES_A_PAGE) if archives else []
-    policy = RetentionPolicy(
-        keep_days=settings.backup_retention_days,
-        min_keep=settings.backup_retention_min_keep,
-        max_age_hours=settings.backup_max_age_hours,
-    )
-    expires_at = archives.expires_at(entries, policy) if archives else {}
+    expires_at = archives.expires_at(entries, RetentionPolicy.of(settings)) if archives else {}
     return {"entries": entries, "expires_at": expires_at, "total": total, "page": page, "pages": pages}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from itertools import groupby
 from typing import Any, cast
 
@@ -11,8 +11,8 @@ from airflow.models import DagModel, DagRun, Pool, TaskInstance
 from sqlalchemy import Row, and_, or_, select
 from sqlalchemy.orm import Session
 
-from include.backup.backup_id import BACKUP_DAG
-from include.backup.overview import CALENDAR_DAYS, AirflowFacts
+from include.backup.backup_id import BACKUP_DAG, UNNAMED, Backup
+from include.backup.overview import AirflowFacts, look_back
 from include.backup.run import Kind
 from include.backup.run_outcome import RunOutcome, RunState
 
@@ -22,7 +22,7 @@ IN_PROGRESS = ("queued", "running")
 AT_WORK = ("running", "restarting", "deferred", "up_for_reschedule", "up_for_retry", "queued", "scheduled")
 
 
-def read_facts(session: Session, *, now: datetime, dag_id: str = BACKUP_DAG, pool: str = DEFAULT_POOL) -> AirflowFacts:
+def read_facts(session: Session, *, now: datetime, backup: Backup = UNNAMED, pool: str = DEFAULT_POOL) -> AirflowFacts:
     """
     Return what only Airflow knows of a DAG; one that it does not know has no runs and is not paused.
 
@@ -31,15 +31,16 @@ def read_facts(session: Session, *, now: datetime, dag_id: str = BACKUP_DAG, poo
     Args:
         session: Of Airflow's metadata database.
         now: Aware.
-        dag_id: Of which DAG.
+        backup: Of whose DAG.
         pool: Of its export.
 
     Raises:
         SQLAlchemyError: If the database does not answer.
     """
+    dag_id = backup.dag_id
     paused = session.scalar(select(DagModel.is_paused).where(DagModel.dag_id == dag_id))
     is_missing = pool != DEFAULT_POOL and session.scalar(select(Pool.id).where(Pool.pool == pool)) is None
-    outcomes = read_runs(session, since=now - timedelta(days=CALENDAR_DAYS), dag_id=dag_id)
+    outcomes = read_runs(session, since=now - look_back(backup), dag_id=dag_id)
     return AirflowFacts(outcomes, bool(paused), missing_pool=pool if is_missing else "")
 
 

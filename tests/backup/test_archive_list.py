@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.fix_archives import MakeTable, Publish
 
 UTC = ZoneInfo("UTC")
-POLICY = RetentionPolicy(keep_days=30, min_keep=3, max_age_hours=25)
+POLICY = RetentionPolicy(keep=timedelta(days=30), min_keep=3, max_age=timedelta(hours=25))
 
 
 def drill(archive: Path, *, passed: bool) -> None:
@@ -120,7 +120,7 @@ def test_expiry_is_what_retention_will_do(folder: Path, publish: Publish) -> Non
     expires = listed.expires_at(listed.entries(), POLICY)
     assert [name for name, moment in expires.items() if moment is None] == [archives[i].name for i in (0, 1, 2, 4)]
     sidecars = [sidecar for _, sidecar in readable_archives(folder)]
-    patient = RetentionPolicy(POLICY.keep_days, POLICY.min_keep, max_age_hours=9999)
+    patient = RetentionPolicy(POLICY.keep, POLICY.min_keep, max_age=timedelta(hours=9999))
     for days in (24, 25, 26, 27, 28, 40):
         then = NOW + timedelta(days=days)
         plan = plan_expiry(sidecars, patient, now=then, proven={archives[4].name})

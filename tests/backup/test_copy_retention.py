@@ -15,7 +15,7 @@ from include.backup.retention import RetentionPolicy
 from tests.fix_copies import make_archive
 
 NOW = datetime(2026, 11, 20, 2, 10, tzinfo=timezone.utc)
-POLICY = RetentionPolicy(keep_days=90, min_keep=3, max_age_hours=25)
+POLICY = RetentionPolicy(keep=timedelta(days=90), min_keep=3, max_age=timedelta(hours=25))
 
 
 def fill(folder: Path, days: range) -> list[Path]:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 fuzzed = hypothesis_settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 NOW = datetime(2026, 11, 21, 9, tzinfo=timezone.utc)
-POLICY = RetentionPolicy(keep_days=30, min_keep=1, max_age_hours=25)
+POLICY = RetentionPolicy(keep=timedelta(days=30), min_keep=1, max_age=timedelta(hours=25))
 
 MOMENTS = ("9999-12-31T23:59:59Z", "0001-01-01T00:00Z", "2026-11-20T02:00:04", "2026-11-20T02:00:04+23:59")
 EDGES: st.SearchStrategy[Any] = st.sampled_from(MOMENTS) | st.sampled_from(
@@ -121,7 +121,9 @@ def test_moment_that_nobody_can_reckon_with_is_refused(folder: Path, place: str,
     archives = ArchiveList(folder)
     (entry,) = archives.entries()
     assert "manifest is damaged" in entry.problem
-    assert archives.expires_at([entry], RetentionPolicy(keep_days=36500, min_keep=0, max_age_hours=1))
+    assert archives.expires_at(
+        [entry], RetentionPolicy(keep=timedelta(days=36500), min_keep=0, max_age=timedelta(hours=1))
+    )
 
 
 @fuzzed
@@ -171,7 +173,11 @@ def test_files_of_any_name_are_nobodys_business(tmp_path_factory: pytest.TempPat
         (folder / os.fsdecode(name)).write_bytes(b"foreign")
     assert archive_names(folder) == [own.name]
     assert [path for path, _ in readable_archives(folder)] == [own]
-    expire_archives(folder, RetentionPolicy(keep_days=1, min_keep=1, max_age_hours=10**6), now=NOW + timedelta(days=99))
+    expire_archives(
+        folder,
+        RetentionPolicy(keep=timedelta(days=1), min_keep=1, max_age=timedelta(hours=10**6)),
+        now=NOW + timedelta(days=99),
+    )
     assert odd <= set(os.listdir(os.fsencode(folder)))  # noqa: PTH208 - as bytes
 
 

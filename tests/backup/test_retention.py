@@ -27,9 +27,13 @@ if TYPE_CHECKING:
     from tests.fix_archives import MakeSidecar
 
 NOW = datetime(2026, 11, 20, 2, 10, tzinfo=timezone.utc)
-POLICY = RetentionPolicy(keep_days=30, min_keep=7, max_age_hours=25)
+POLICY = RetentionPolicy(keep=timedelta(days=30), min_keep=7, max_age=timedelta(hours=25))
+DAYS = st.integers(1, 60).map(lambda days: timedelta(days=days))
 POLICIES = st.builds(
-    RetentionPolicy, keep_days=st.integers(1, 60), min_keep=st.integers(1, 12), max_age_hours=st.integers(1, 80)
+    RetentionPolicy,
+    keep=DAYS,
+    min_keep=st.integers(1, 12),
+    max_age=st.integers(1, 80).map(lambda hours: timedelta(hours=hours)),
 )
 AGES_MINUTES = st.lists(st.integers(0, 100 * 24 * 60), unique=True, max_size=40)
 FRESH_AGES_MINUTES = AGES_MINUTES.map(lambda ages: sorted({0, *ages}))
@@ -74,7 +78,7 @@ def test_plan_newest_always_kept(ages: list[int], policy: RetentionPolicy) -> No
 def test_plan_young_never_expires(ages: list[int], policy: RetentionPolicy) -> None:
     """Nothing expires before its days are over."""
     plan = plan_expiry(archives_of(ages), policy, now=NOW)
-    limit = timedelta(days=policy.keep_days)
+    limit = policy.keep
     assert [archive.archive for archive in plan.expire if NOW - archive.snapshot_at <= limit] == []
 
 
@@ -90,7 +94,7 @@ def test_plan_backups_failing_nothing_expires(ages: list[int], policy: Retention
 def test_plan_backups_succeed_all_old_expire(ages: list[int], policy: RetentionPolicy) -> None:
     """With a fresh archive, all others go that are old enough and not among the newest."""
     plan = plan_expiry(archives_of(ages), policy, now=NOW)
-    old = [age for age in ages[policy.min_keep :] if timedelta(minutes=age) > timedelta(days=policy.keep_days)]
+    old = [age for age in ages[policy.min_keep :] if timedelta(minutes=age) > policy.keep]
     assert [archive.archive for archive in plan.expire] == [archive.archive for archive in archives_of(old)]
 
 

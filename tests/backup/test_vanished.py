@@ -137,7 +137,7 @@ def test_archive_that_is_not_sound_any_more_is_told(
 
 def test_what_retention_removes_is_not_told(watch: Watch, publish: Publish, folder: Path) -> None:
     """Night after night, and after a failing month in which nothing was removed."""
-    policy = RetentionPolicy(keep_days=KEPT, min_keep=2, max_age_hours=25)
+    policy = RetentionPolicy(keep=timedelta(days=KEPT), min_keep=2, max_age=timedelta(hours=25))
     for night in range(45):
         publish(hours_old=-24 * night)
         now = NOW + night * DAY
@@ -157,7 +157,7 @@ def test_shorter_retention_is_not_told(watch: Watch, publish: Publish, folder: P
         publish(hours_old=24 * night + 1)
     watch.look()
     watch.settings = watch.settings.model_copy(update={"backup_retention_days": 3})
-    expire_archives(folder, RetentionPolicy(keep_days=3, min_keep=2, max_age_hours=25), now=NOW)
+    expire_archives(folder, RetentionPolicy(keep=timedelta(days=3), min_keep=2, max_age=timedelta(hours=25)), now=NOW)
     assert watch.look() == []
 
 
@@ -186,7 +186,7 @@ def test_vanished_needs_all_three() -> None:
     """Known, not there, and neither too old nor one of several newer ones."""
     known = {archive_name(NOW - days * DAY): NOW - days * DAY for days in (1, 29, 31, 40)}
     names = list(known)
-    found = vanished_archives(known, {names[0]}, keep_days=KEPT, min_keep=1, now=NOW)
+    found = vanished_archives(known, {names[0]}, RetentionPolicy(30 * DAY, 1, DAY), now=NOW)
     assert found == (names[1],)
-    found = vanished_archives(known, {names[0]}, keep_days=KEPT, min_keep=3, now=NOW)
+    found = vanished_archives(known, {names[0]}, RetentionPolicy(30 * DAY, 3, DAY), now=NOW)
     assert found == (names[2], names[1])

@@ -51,7 +51,7 @@ def test_archive_that_expires_while_it_is_read_is_read_to_its_end(folder: Path, 
     content = old.read_bytes()
     with old.open("rb") as reader:
         begin = reader.read(1000)
-        policy = RetentionPolicy(keep_days=30, min_keep=1, max_age_hours=25)
+        policy = RetentionPolicy(keep=timedelta(days=30), min_keep=1, max_age=timedelta(hours=25))
         expired = expire_archives(folder, policy, now=datetime.now(UTC)).expire
         assert [sidecar.archive for sidecar in expired] == [old.name]
         assert begin + reader.read() == content

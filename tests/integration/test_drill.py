@@ -176,7 +176,7 @@ def test_newest_proven_archive_never_expires(sample_pipeline: Pipeline) -> None:
         for month in range(1, 11)
     ]
     newest = sidecar.model_copy(update={"archive": "critical_backup_20261120_020000.tar.gz"})
-    policy = RetentionPolicy(keep_days=30, min_keep=1, max_age_hours=25)
+    policy = RetentionPolicy(keep=timedelta(days=30), min_keep=1, max_age=timedelta(hours=25))
     proven = {many[2].archive, many[5].archive}
     plan = plan_expiry([*many, newest], policy, now=sidecar.snapshot_at, proven=proven)
     assert {kept.archive for kept in plan.keep} == {newest.archive, many[5].archive}

@@ -14,7 +14,7 @@ from airflow.utils.session import create_session
 from sqlalchemy import delete, event, select, update
 from sqlalchemy.orm import Session
 
-from include.backup.backup_id import BACKUP_DAG
+from include.backup.backup_id import BACKUP_DAG, Backup
 from include.backup.run_outcome import RunOutcome
 from include.web.runs import read_facts, read_runs
 from tests.fix_airflow import LocalAirflow, Site
@@ -128,7 +128,7 @@ def test_pause_of_the_dag_is_told(session: Session) -> None:
     for paused in (True, False):
         session.execute(update(DagModel).where(DagModel.dag_id == BACKUP_DAG).values(is_paused=paused))
         assert read_facts(session, now=NOW).paused is paused
-    unknown = read_facts(session, now=NOW, dag_id="nobody_knows")
+    unknown = read_facts(session, now=NOW, backup=Backup("nobody_knows"))
     assert (unknown.outcomes, unknown.paused) == ((), False)
     assert session.scalar(select(DagModel.dag_id).where(DagModel.dag_id == "nobody_knows")) is None
 

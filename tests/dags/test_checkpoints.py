@@ -1,0 +1,307 @@
+"""Checkpoints under Airflow: complete archives between the nights, without mail, which wait for nobody."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+
+from include.backup.archive_name import sidecar_path
+from include.backup.backup_id import Backup
+from include.backup.export import ADVISORY_LOCK
+from include.backup.manifest import Sidecar, readable_archives
+from include.backup.run import WORKSPACES
+from include.backup.status import LAST_SUCCESS_FILE
+from include.demo.embedded_postgres import EmbeddedPostgres
+from tests.dags.test_fleet import mails, only_archive, unpause
+from tests.fix_airflow import TASKS, LocalAirflow, RunResult, Site
+from tests.fix_archives import publish_archive
+from tests.fix_fleet import DATABASE, ORDERS, FleetSite
+from tests.fix_watch import Watch, succeed
+
+UTC = timezone.utc
+EVERY = "*/10 * * * *"
+MAIL_TASKS = {"choose_delivery", "email_attachment", "email_link"}
+SLOTS = itertools.count(1)
+RESTORED = "restored_from_a_checkpoint"
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointSite:
+    """A site with checkpoints every ten minutes."""
+
+    site: Site
+    airflow: LocalAirflow
+
+    @property
+    def folder(self) -> Path:
+        """Where they lie."""
+        return self.site.backup_dir / "checkpoints"
+
+    @property
+    def archives(self) -> list[Sidecar]:
+        """Those that are there, oldest first."""
+        return sorted((sidecar for _, sidecar in readable_archives(self.folder)), key=lambda one: one.snapshot_at)
+
+    def schedule(self) -> str:
+        """Create the run of a slot that has come; each has a slot of its own."""
+        now = datetime.now(UTC).replace(second=0, microsecond=0)
+        return self.airflow.schedule(now - timedelta(minutes=now.minute % 10 + 10 * next(SLOTS)))
+
+    def run(self) -> RunResult:
+        """Run the next slot to its end; callbacks are Airflow's."""
+        return self.airflow.run(self.schedule())
+
+    def age(self, archive: Path) -> None:
+        """Let an archive have been made before every slot that a test schedules."""
+        past = time.time() - 86_400 * 30
+        os.utime(sidecar_path(archive), (past, past))
+
+    def lock(self) -> psycopg.Connection[object]:
+        """Hold what an export holds while it runs."""
+        names = {"host": "POSTGRES_HOST", "port": "POSTGRES_PORT", "dbname": "POSTGRES_DB"}
+        login = {"user": "POSTGRES_USER", "password": "POSTGRES_PASSWORD"}
+        values = {key: self.site.settings[name] for key, name in (names | login).items()}
+        session = psycopg.connect(**values, autocommit=True)  # type: ignore[arg-type]
+        session.execute("SELECT pg_advisory_lock(%s)", [ADVISORY_LOCK])
+        return session
+
+
+@pytest.fixture
+def checkpoints(airflow: LocalAirflow, site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[CheckpointSite]:
+    """A site with checkpoints, parsed."""
+    monkeypatch.setenv("BACKUP_CHECKPOINT_SCHEDULE", EVERY)
+    airflow.load_dag()
+    yield CheckpointSite(site, dataclasses.replace(airflow, dag_id="critical_backup_checkpoints"))
+    monkeypatch.delenv("BACKUP_CHECKPOINT_SCHEDULE")
+    airflow.load_dag()
+
+
+def test_without_a_schedule_there_are_no_checkpoints(airflow: LocalAirflow, site: Site) -> None:
+    """Off by default, and the watch looks every hour."""
+    dags = airflow.parse().dags
+    assert not [dag_id for dag_id in dags if "checkpoints" in dag_id]
+    assert dags["backup_watch"].schedule.expression == "0 * * * *"  # type: ignore[union-attr]
+
+
+def test_checkpoints_are_one_more_backup_without_mail_that_is_never_late(checkpoints: CheckpointSite) -> None:
+    """One at a time, and no slot is made up for; the nightly DAG is what it was."""
+    dags = checkpoints.airflow.parse().dags
+    dag = dags["critical_backup_checkpoints"]
+    assert set(dag.task_ids) == set(TASKS) - MAIL_TASKS
+    assert set(dags["critical_backup"].task_ids) == set(TASKS)
+    assert (dag.max_active_runs, dag.catchup, dag.deadline) == (1, False, None)
+    assert dag.dagrun_timeout == timedelta(minutes=30)
+    assert set(dag.params) == {"reason"}
+    midnight = datetime(2026, 11, 20, tzinfo=UTC)
+    infos = checkpoints.airflow.stored_dag().iter_dagrun_infos_between(midnight, midnight + timedelta(minutes=59))
+    assert [info.run_after.minute for info in infos] == [0, 10, 20, 30, 40, 50]
+    assert dags["restore_drill_checkpoints"].schedule.expression == "0 5 * * *"  # type: ignore[union-attr]
+    assert "restore_backup_checkpoints" in dags
+    assert dags["backup_watch"].schedule.expression == EVERY  # type: ignore[union-attr]
+
+
+def test_checkpoint_is_a_complete_archive_in_its_own_folder_and_mails_nothing(checkpoints: CheckpointSite) -> None:
+    """With status and manifest of its own; the nightly backup knows nothing of it."""
+    result = checkpoints.run()
+    assert result.state == "success", result.errors
+    assert result.tasks("success") == set(TASKS) - MAIL_TASKS
+    (sidecar,) = checkpoints.archives
+    assert (sidecar.run.kind, len(sidecar.tables)) == ("scheduled", 17)
+    assert sidecar.rows > 0
+    assert (checkpoints.folder / LAST_SUCCESS_FILE).is_file()
+    assert not list((checkpoints.folder / WORKSPACES).iterdir())
+    assert checkpoints.site.published == {"checkpoints"}
+    assert not (checkpoints.site.backup_dir / LAST_SUCCESS_FILE).exists()
+    assert not mails(checkpoints.site)
+
+
+def test_checkpoint_that_meets_another_export_is_left_out_and_nobody_is_told(checkpoints: CheckpointSite) -> None:
+    """Skipped, neither failed nor waiting, and nothing of it stays; a later one is made."""
+    with checkpoints.lock():
+        result = checkpoints.run()
+        assert result.state == "success"
+        assert result.tasks("success") == {"create_workspace", "check_prerequisites"}
+        assert {"export_database", "verify_archive", "update_status", "remove_workspace"} <= result.tasks("skipped")
+    assert not result.errors
+    assert checkpoints.archives == []
+    assert not list((checkpoints.folder / WORKSPACES).iterdir())
+    assert checkpoints.run().state == "success"
+    assert len(checkpoints.archives) == 1
+    assert not mails(checkpoints.site)
+
+
+def test_checkpoint_started_by_hand_and_the_nightly_run_wait_for_the_export_before_them(
+    checkpoints: CheckpointSite, airflow: LocalAirflow
+) -> None:
+    """They are asked for: nothing is left out, and no two snapshots overlap."""
+    for waiting, params, folder in (
+        (checkpoints.airflow, {}, checkpoints.folder),
+        (airflow, {"deliver_mail": False}, checkpoints.site.backup_dir),
+    ):
+        session = checkpoints.lock()
+        ended: list[datetime] = []
+
+        def end(session: psycopg.Connection[object] = session, ended: list[datetime] = ended) -> None:
+            ended.append(datetime.now(UTC))
+            session.close()
+
+        export = threading.Timer(6, end)
+        export.start()
+        result = waiting.run(waiting.trigger(**params))
+        export.join()
+        assert result.state == "success", result.errors
+        _, sidecar = only_archive(folder)
+        assert sidecar.snapshot_at >= ended[0].replace(microsecond=0)
+
+
+def test_slot_that_came_while_the_one_before_was_made_is_left_out(checkpoints: CheckpointSite) -> None:
+    """Airflow begins its run afterwards: slow checkpoints would follow one another without a pause."""
+    assert checkpoints.run().state == "success"
+    (archive,) = checkpoints.folder.glob("*.tar.gz")
+    late = checkpoints.run()
+    assert (late.state, late.tasks("skipped"), late.errors) == ("success", set(TASKS) - MAIL_TASKS, {})
+    assert len(checkpoints.archives) == 1
+    assert not list((checkpoints.folder / WORKSPACES).iterdir())
+    checkpoints.age(archive)
+    assert checkpoints.run().state == "success"
+    assert len(checkpoints.archives) == 2
+
+
+def test_checkpoints_go_after_their_hours_and_nights_stay(
+    checkpoints: CheckpointSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of the last 24 hours, whatever is set for nights; never the newest few."""
+    monkeypatch.setenv("BACKUP_RETENTION_MIN_KEEP", "2")
+    monkeypatch.setenv("BACKUP_RETENTION_WEEKS", "52")
+    night = publish_archive(checkpoints.site.backup_dir, hours_old=40)
+    checkpoints.folder.mkdir(mode=0o700)
+    old, young = (publish_archive(checkpoints.folder, hours_old=hours) for hours in (25, 23))
+    for archive in (old, young):
+        checkpoints.age(archive)
+    result = checkpoints.run()
+    assert result.state == "success", result.errors
+    assert not old.exists()
+    assert young.exists()
+    assert night.exists()
+
+
+def test_checkpoints_that_fail_are_told_once_and_once_when_they_work_again(
+    checkpoints: CheckpointSite, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not 144 times a day, and not once more by the watch for what follows from it."""
+    forget(watch)
+    unpause("critical_backup_checkpoints")
+    succeed(watch.site, 1)
+    checkpoints.folder.mkdir(mode=0o700)
+    with monkeypatch.context() as broken:
+        broken.setenv("AIRFLOW_CONN_SMART_AI_HUB", '{"conn_type": "postgres"}')
+        for _ in range(3):
+            result = checkpoints.run()
+            assert result.tasks("failed") == {"check_prerequisites"}
+            callback = checkpoints.airflow.parse().dags["critical_backup_checkpoints"].on_failure_callback
+            assert callable(callback)
+            callback(checkpoints.airflow.end_of_run(result.run_id, "task_failure"))
+    (mail,) = mails(checkpoints.site)
+    assert mail.subject == "[checkpoints] critical_backup_checkpoints FAILED in check_prerequisites"
+    (checkpoints.folder / LAST_SUCCESS_FILE).write_text((datetime.now(UTC) - timedelta(hours=1)).isoformat())
+    assert watch.subjects() == []
+    for _ in range(2):
+        assert checkpoints.airflow.run(checkpoints.airflow.trigger()).state == "success"
+    assert [mail.subject for mail in mails(checkpoints.site)][1:] == [
+        "[checkpoints] critical_backup_checkpoints works again"
+    ]
+    assert watch.subjects() == []
+
+
+def test_stale_checkpoints_are_told_in_minutes_once_and_once_when_it_is_over(
+    checkpoints: CheckpointSite, watch: Watch
+) -> None:
+    """By their own limit; the nightly backup, an hour old, is as it should be."""
+    forget(watch)
+    unpause("critical_backup_checkpoints")
+    succeed(watch.site, 1)
+    checkpoints.folder.mkdir(mode=0o700)
+    success = checkpoints.folder / LAST_SUCCESS_FILE
+    success.write_text((datetime.now(UTC) - timedelta(minutes=29)).isoformat())
+    assert watch.subjects() == []
+    success.write_text((datetime.now(UTC) - timedelta(minutes=45)).isoformat())
+    (mail,) = watch.look()
+    assert mail.subject == "[checkpoints] No checkpoint for 45 minutes"
+    assert "within 30 minutes (BACKUP_CHECKPOINT_MAX_AGE_MINUTES)" in mail.text
+    assert "Open critical_backup_checkpoints in Airflow" in mail.text
+    assert watch.look() == []
+    success.write_text(datetime.now(UTC).isoformat())
+    assert watch.subjects() == ["[checkpoints] Checkpoints succeed again"]
+
+
+def test_no_slot_of_checkpoints_is_missed_and_no_size_is_odd(checkpoints: CheckpointSite, watch: Watch) -> None:
+    """Some are left out, and the nightly mail tells of sizes; an archive that is gone is told as ever."""
+    forget(watch)
+    unpause("critical_backup_checkpoints")
+    succeed(watch.site, 1)
+    checkpoints.folder.mkdir(mode=0o700)
+    made = [publish_archive(checkpoints.folder, hours_old=hours / 4, size=size) for hours, size in
+            ((20, 2 << 20), (16, 2 << 20), (12, 2 << 20), (8, 2 << 20), (4, 2 << 20), (0.5, 1))]  # fmt: skip
+    assert watch.look() == []
+    made[2].unlink()
+    assert watch.subjects() == [f"[checkpoints] {made[2].name} is gone before its time"]
+
+
+def forget(watch: Watch) -> None:
+    """Let the watch remember nothing of checkpoints."""
+    watch.airflow.api.delete(f"{watch._address}_{Backup().checkpoints.id}")
+
+
+def test_checkpoint_is_restored_by_its_own_dag(
+    checkpoints: CheckpointSite, postgres_18: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The form offers the checkpoints, and every row comes back."""
+    address = conninfo_to_dict(postgres_18.conninfo())
+    server = {"conn_type": "postgres", "host": "localhost", "port": int(str(address["port"]))}
+    drills = server | {"login": address["user"], "password": address["password"]}
+    monkeypatch.setenv("AIRFLOW_CONN_BACKUP_DRILL", json.dumps(drills))
+    assert checkpoints.run().state == "success"
+    restore = dataclasses.replace(checkpoints.airflow, dag_id="restore_backup_checkpoints")
+    params = restore.load_dag().params
+    (sidecar,) = checkpoints.archives
+    assert params.get_param("archive").schema["enum"] == [sidecar.archive]
+    asked = {"connection": "backup_drill", "database": RESTORED, "confirm": RESTORED, "archive": sidecar.archive}
+    run_id = restore.trigger(**asked)
+    assert restore.run(run_id).states["approve_restore"] == "awaiting_input"
+    path = f"/api/v2/dags/{restore.dag_id}/dagRuns/{run_id}/taskInstances/approve_restore/-1/hitlDetails"
+    assert restore.api.patch(path, json={"chosen_options": ["Approve"]}).is_success
+    result = restore.run(run_id)
+    try:
+        assert result.state == "success", result.errors
+        users = next(table.rows for table in sidecar.tables if table.name == "users")
+        with psycopg.connect(postgres_18.conninfo(RESTORED)) as session:
+            assert session.execute("SELECT count(*) FROM users").fetchone() == (users,)
+    finally:
+        with psycopg.connect(postgres_18.conninfo(), autocommit=True) as session:
+            session.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(RESTORED)))
+    assert mails(checkpoints.site)[-1].subject.startswith(f"[checkpoints] Restored into {RESTORED}")
+
+
+def test_backup_with_an_id_has_checkpoints_of_its_own(fleet: FleetSite) -> None:
+    """Switched on in its entry: the same connection and scope, another folder."""
+    fleet.name(orders=ORDERS | {"settings": {"BACKUP_CHECKPOINT_SCHEDULE": EVERY}})
+    airflow = fleet.of("critical_backup_orders_checkpoints")
+    result = airflow.run(airflow.trigger())
+    assert result.state == "success", result.errors
+    _, sidecar = only_archive(fleet.site.backup_dir / "orders_checkpoints")
+    assert sidecar.server.database == DATABASE
+    assert [table.name for table in sidecar.tables] == ["orders"]
+    assert not fleet.orders.exists()
+    assert "critical_backup_checkpoints" not in airflow.parse().dags
