@@ -214,12 +214,12 @@ def test_checkpoints_that_fail_are_told_once_and_once_when_they_work_again(
             assert callable(callback)
             callback(checkpoints.airflow.end_of_run(result.run_id, "task_failure"))
     (mail,) = mails(checkpoints.site)
-    assert mail.subject == "[checkpoints] critical_backup_checkpoints FAILED in check_prerequisites"
+    assert mail.subject.strip() == "[checkpoints] critical_backup_checkpoints FAILED in check_prerequisites"
     (checkpoints.folder / LAST_SUCCESS_FILE).write_text((datetime.now(UTC) - timedelta(hours=1)).isoformat())
     assert watch.subjects() == []
     for _ in range(2):
         assert checkpoints.airflow.run(checkpoints.airflow.trigger()).state == "success"
-    assert [mail.subject for mail in mails(checkpoints.site)][1:] == [
+    assert [mail.subject.strip() for mail in mails(checkpoints.site)][1:] == [
         "[checkpoints] critical_backup_checkpoints works again"
     ]
     assert watch.subjects() == []
@@ -256,7 +256,9 @@ def test_no_slot_of_checkpoints_is_missed_and_no_size_is_odd(checkpoints: Checkp
             ((20, 2 << 20), (16, 2 << 20), (12, 2 << 20), (8, 2 << 20), (4, 2 << 20), (0.5, 1))]  # fmt: skip
     assert watch.look() == []
     made[2].unlink()
-    assert watch.subjects() == [f"[checkpoints] {made[2].name} is gone before its time"]
+    assert [subject.strip() for subject in watch.subjects()] == [
+        f"[checkpoints] {made[2].name} is gone before its time"
+    ]
 
 
 def forget(watch: Watch) -> None:
@@ -291,7 +293,7 @@ def test_checkpoint_is_restored_by_its_own_dag(
     finally:
         with psycopg.connect(postgres_18.conninfo(), autocommit=True) as session:
             session.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(RESTORED)))
-    assert mails(checkpoints.site)[-1].subject.startswith(f"[checkpoints] Restored into {RESTORED}")
+    assert mails(checkpoints.site)[-1].subject.strip().startswith(f"[checkpoints] Restored into {RESTORED}")
 
 
 def test_backup_with_an_id_has_checkpoints_of_its_own(fleet: FleetSite) -> None:
