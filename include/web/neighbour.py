@@ -36,7 +36,7 @@ def neighbour_of(backup: Backup, readable: Fleet, *, now: datetime) -> Neighbour
     other = backup.parent if backup.is_checkpoints else backup.checkpoints
     if other not in readable.backups:
         return None
-    what = "Checkpoints in between" if other.is_checkpoints else "The nightly backup"
+    what = "Checkpoints in between" if other.is_checkpoints else "The regular backup"
     try:
         settings = settings_of(other)
     except SettingsError as error:
