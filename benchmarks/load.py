@@ -91,10 +91,7 @@ def measure_load(
     with progress.step(f"The source, {wishes.size_bytes // MB} MB, of which {wishes.window_bytes // MB} MB are taken"):
         prepare_source(server, wishes.size_bytes, wishes.window_bytes)
     with progress.step("The users' database"):
-        with psycopg.connect(server.conninfo(), autocommit=True) as session:
-            session.execute(f"CREATE DATABASE {USERS}")
-        program = ["pgbench", "--initialize", "--quiet", f"--scale={SCALE}", USERS]
-        run_program(program, environment=server.client_environment, folder=work)
+        prepare_users(server, work)
     rounds = []
     for number in range(1, wishes.rounds + 1):
         if number % 2:
@@ -108,6 +105,14 @@ def measure_load(
             f"  round {number} of {wishes.rounds}: {alone.tps:8.0f} tps alone, {beside.tps:8.0f} beside backups"
         )
     return rounds
+
+
+def prepare_users(server: BenchmarkServer, work: Path) -> None:
+    """Make the database that pgbench works on."""
+    with psycopg.connect(server.conninfo(), autocommit=True) as session:
+        session.execute(f"CREATE DATABASE {USERS}")
+    program = ["pgbench", "--initialize", "--quiet", f"--scale={SCALE}", USERS]
+    run_program(program, environment=server.client_environment, folder=work)
 
 
 def serve(server: BenchmarkServer, work: Path, seconds: int) -> Served:

@@ -13,6 +13,7 @@ import pytest
 
 from benchmarks.disk import HighWater
 from benchmarks.errors import BenchmarkError
+from benchmarks.loss import WRITER_PAUSE_SECONDS
 from benchmarks.memory import in_a_task
 from benchmarks.wishes import MB
 
@@ -105,3 +106,22 @@ def test_load_says_what_the_users_got_beside_backups(folder: Path) -> None:
     assert alone > 0
     assert beside > 0
     assert backups >= 1
+
+
+def test_checkpoints_say_what_they_cost_and_what_a_kill_loses(folder: Path) -> None:
+    """Transactions beside them, the disk of a day, and one loss for each kill, from an archive that was restored."""
+    page = page_of(folder, "checkpoints", "--seconds", "2", "--every", "1", "--kills", "2")
+    (round_,) = (row for row in page.splitlines() if re.fullmatch(r"\|( [\d.,%]+ \|){6}", row))
+    _, alone, beside, share, checkpoints, seconds = re.findall(r"[\d.]+", round_.replace(",", ""))
+    assert float(share) == pytest.approx(100 * float(beside) / float(alone), abs=0.1)
+    assert int(checkpoints) >= 1
+    assert float(seconds) > 0
+    losses = re.findall(r"^\| \d \| ([\d.]+) \| (\d+) \|$", page, re.MULTILINE)
+    assert len(losses) == 2
+    for lost, rows in losses:
+        assert 0 <= float(lost) < 60
+        assert int(rows) <= float(lost) / WRITER_PAUSE_SECONDS + 1
+    size, day = re.search(
+        r"An archive has ([\d.]+) MB: 144 of a day, which are kept, take \*\*([\d.,]+) MB", page
+    ).groups()  # type: ignore[union-attr]
+    assert float(day.replace(",", "")) == pytest.approx(144 * float(size), rel=0.05)
