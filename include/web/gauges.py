@@ -38,7 +38,11 @@ _GAUGES = (
         "How old the last successful backup is by the clocks on the wall, or in truth where that is less: "
         "no clock change makes a backup too old.",
     ),
-    Gauge("max_age_seconds", "The age from which a backup is too old (BACKUP_MAX_AGE_HOURS)."),
+    Gauge(
+        "max_age_seconds",
+        "The age from which a backup is too old (BACKUP_MAX_AGE_HOURS, of checkpoints "
+        "BACKUP_CHECKPOINT_MAX_AGE_MINUTES).",
+    ),
     Gauge("last_run_success", "Whether the run that ended last succeeded (1) or failed (0)."),
     Gauge("last_run_end_timestamp_seconds", "When the run that ended last did so, as Unix time."),
     Gauge(
