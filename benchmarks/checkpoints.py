@@ -34,9 +34,7 @@ A_DAY = 24 * 60 // USUAL_MINUTES
 METHOD = f"""\
 `pgbench` (its usual transaction, scale {SCALE}, {CLIENTS} clients) runs against another database of the same server,
 once alone and once beside checkpoints at the interval above, in turns. The cost of a run every {USUAL_MINUTES} minutes
-once alone and once beside checkpoints at the interval above, in turns. The cost of a run every {USUAL_MINUTES} minutes
 is that share, spread over {USUAL_MINUTES} minutes instead: it is computed, not waited for.
-that share, spread over {USUAL_MINUTES} minutes instead: it is computed, not waited for.
 
 For the loss, a writer commits a numbered row every {WRITER_PAUSE_SECONDS * 1000:.0f} ms while checkpoints follow one
 another at the interval above. At a random moment writer, checkpoint and server get SIGKILL. Then the newest archive
