@@ -157,7 +157,9 @@ def _restore(server: BenchmarkServer, work: Path, archive: Path) -> str:
     unpacked = work / "unpacked"
     unpacked.mkdir()
     url = f"postgresql://{target.user}@{target.host}:{target.port}/{target.name}"
-    for command in (["tar", "-xzf", archive, "-C", unpacked], ["sh", unpacked / "restore.sh", "--jobs", "2", url]):
+    unpack: list[str | Path] = ["tar", "-xzf", archive, "-C", unpacked]
+    restore: list[str | Path] = ["sh", unpacked / "restore.sh", "--jobs", "2", url]
+    for command in (unpack, restore):
         run_program(command, environment=server.client_environment, folder=unpacked)
     run_program(["rm", "-r", unpacked], environment={"PATH": os.environ["PATH"]}, folder=work)
     return target.name

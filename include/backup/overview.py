@@ -82,7 +82,7 @@ class Overview:
         verdict: Whether the backups are as they should be.
         health: What the health check says, with its figures.
         nights: The slots of the last `CALENDAR_DAYS`, oldest first; none of checkpoints.
-        recent: The archives of the time that `look_back` says, newest first.
+        recent: The archives of that time, newest first.
         archives: All of them, to page through; None if BACKUP_DIR cannot be read.
         next_at: When the next scheduled run is due, aware; None if the DAG is paused.
         missed: The first and the last slot of each group of missed nights, oldest first.
@@ -112,7 +112,7 @@ def look(settings: Settings, airflow: AirflowFacts, *, now: datetime) -> Overvie
     """
     zone = ZoneInfo(settings.backup_timezone)
     report = health.check_health(limits_of(settings), now=now)
-    begin = now - look_back(settings.backup)
+    begin = now - timedelta(days=CALENDAR_DAYS)
     try:
         archives = ArchiveList(settings.backup_dir)
     except OSError:  # the report says so
@@ -140,7 +140,7 @@ def look(settings: Settings, airflow: AirflowFacts, *, now: datetime) -> Overvie
 
 
 def look_back(backup: Backup) -> timedelta:
-    """Return how far back runs and archives are looked at: there are a hundred checkpoints and more in a day."""
+    """Return how far back Airflow's runs are looked at: there are a hundred checkpoints and more in a day."""
     return CHECKPOINTS_LOOK_BACK if backup.is_checkpoints else timedelta(days=CALENDAR_DAYS)
 
 

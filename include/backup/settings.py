@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
+from croniter import croniter
 from pydantic import (
     BaseModel,
     Field,
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 
 PACKAGED_SCOPE_FILE = Path(__file__).resolve().parent.parent / "scope.yaml"
 DEFAULT_CONNECTION = "smart_ai_hub"
+WORKING_DAY = datetime(2026, 1, 5, 12, tzinfo=timezone.utc)  # on which most schedules have slots; no clock changes
 BYTES_PER_MB = 1024 * 1024
 SECRET_VARIABLES = {"POSTGRES_PASSWORD", "SMTP_PASS", "BACKUP_METRICS_TOKEN", *SECRET_URLS}
 # Public keys: but a private one may be there by mistake, of any form.
@@ -194,6 +196,20 @@ class Settings(SourceSettings, MetricsSettings):
             raise ValueError(f"a copy within BACKUP_DIR={backup_dir} is none; expected another disk or place")
         return value
 
+    @field_validator("backup_checkpoint_max_age_minutes")
+    @classmethod
+    def _checkpoints_are_in_time(cls, value: int, info: ValidationInfo) -> int:
+        schedule = info.data.get("backup_checkpoint_schedule")
+        if schedule:
+            slots = croniter(schedule, WORKING_DAY)
+            minutes = -(slots.get_next(float) - slots.get_next(float)) / 60
+            if value <= minutes:
+                raise ValueError(
+                    f"not more than the {minutes:.0f} minutes from slot to slot of BACKUP_CHECKPOINT_SCHEDULE="
+                    f"{schedule!r}: every checkpoint would be too old before the next; expected two slots or more"
+                )
+        return value
+
     @field_validator("backup_max_size_mb")
     @classmethod
     def _limits_in_order(cls, value: int, info: ValidationInfo) -> int:
@@ -261,6 +277,8 @@ def _wrong(error: ValidationError) -> set[str]:
     wrong = {str(problem["loc"][0]).lower() for problem in error.errors() if problem["loc"]}
     if "backup_max_size_mb" in wrong:  # the two limits are held against each other
         wrong.add("backup_min_size_mb")
+    if "backup_checkpoint_max_age_minutes" in wrong:  # so are schedule and age
+        wrong.add("backup_checkpoint_schedule")
     return wrong
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from include.backup.backup_id import UNNAMED, Backup
+from include.backup.drill_record import DrillRecord, write_drill
 from include.backup.errors import SettingsError
 from include.backup.fleet import known_fleet, settings_of, usable_settings_of
 from include.backup.fleet_limits import write_limits
@@ -19,7 +20,7 @@ from include.backup.health import FIRST_BACKUP, check_fleet, read_fleet_limits
 from include.backup.observe import observe
 from include.backup.overview import AirflowFacts, look
 from include.backup.scope import load_scope
-from include.backup.settings import Settings, load_settings
+from include.backup.settings import Settings, load_settings, load_usable_settings
 from tests.fix_archives import NOW, publish_archive
 
 EVERY = "*/10 * * * *"
@@ -188,6 +189,36 @@ def test_page_of_checkpoints_says_their_age_against_their_limit_and_misses_no_sl
     late = look(settings, NOTHING, now=NOW + timedelta(minutes=24))
     assert late.verdict.state == "unsafe"
     assert "is 31 minutes old" in late.verdict.sentence
+
+
+@pytest.mark.parametrize(("schedule", "minutes"), [("0 * * * *", None), ("*/10 * * * *", "10"), ("0 2 * * *", "1440")])
+def test_limit_that_every_checkpoint_would_exceed_is_refused(
+    schedule: str, minutes: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every hour and the usual half hour, for example; whoever tells that it is wrong is there all the same."""
+    monkeypatch.setenv("BACKUP_CHECKPOINT_SCHEDULE", schedule)
+    if minutes:
+        monkeypatch.setenv("BACKUP_CHECKPOINT_MAX_AGE_MINUTES", minutes)
+    with pytest.raises(SettingsError, match=r"BACKUP_CHECKPOINT_MAX_AGE_MINUTES='\d+': not more than the \d+ minutes"):
+        load_settings()
+    assert load_usable_settings().admin_emails == ("admin@example.com",)
+    monkeypatch.setenv("BACKUP_CHECKPOINT_MAX_AGE_MINUTES", "3000")
+    assert settings_of(CHECKPOINTS).max_age == timedelta(minutes=3000)
+
+
+@pytest.mark.usefixtures("_everywhere")
+def test_checkpoint_that_was_proven_days_ago_is_proof_for_its_week(folder: Path) -> None:
+    """The newest that passed its drill stays; until there is one, that wants attention."""
+    (folder / "checkpoints").mkdir(mode=0o700)
+    proven = publish_archive(folder / "checkpoints", hours_old=5 * 24)
+    publish_archive(folder / "checkpoints", hours_old=0.1)
+    settings = settings_of(CHECKPOINTS)
+    assert [concern.text for concern in look(settings, NOTHING, now=NOW).verdict.concerns] == [
+        "No archive has been proven by restoring it."
+    ]
+    figures = {"seconds": 4.0, "tables": 1, "rows": 1, "server_version": "18.0", "error": ""}
+    write_drill(proven, DrillRecord(drilled_at=NOW, passed=True, **figures))
+    assert look(settings, NOTHING, now=NOW).verdict.concerns == ()
 
 
 @pytest.mark.usefixtures("_everywhere")
