@@ -17,6 +17,7 @@ pytest_plugins = [
     "tests.fix_airflow",
     "tests.fix_api_server",
     "tests.fix_fleet",
+    "tests.fix_checkpoints",
     "tests.fix_browser",
     "tests.fix_nights",
     "tests.fix_faults",

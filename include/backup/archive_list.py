@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from functools import cached_property, lru_cache
 from itertools import islice, takewhile
 from pathlib import Path
@@ -158,17 +158,27 @@ class ArchiveList:
         """
         Return when each archive may be removed, by name; None for one that stays whatever its age.
 
-        As `plan_expiry` decides, by the same rule; what cannot be read is never removed. Without weeks and months only
-        the newest decide of the others, so that not all have to be read.
+        As `plan_expiry` decides, by the same rule; what cannot be read is never removed. Only those are read that
+        decide of these: the newest, the newest that was proven, and what came later in the same week or month.
         """
         entries = tuple(entries)
         sound = (entry for entry in self._read(self.names) if not entry.problem)
         drilled = self._read(name for name in self.names if drill_path(Path(name)).name in self._files)
         proven = [*islice((e for e in drilled if not e.problem and e.drill and e.drill.passed), 1)]
-        deciding = sound if policy.has_tiers else islice(sound, policy.min_keep)
-        heads = {e.name: e.head for e in (*deciding, *proven, *entries) if e.head and not e.problem}
+        later = self._read(self._names_later_in_a_month(entries)) if policy.has_tiers else ()
+        deciding = (*islice(sound, policy.min_keep), *proven, *entries, *later)
+        heads = {entry.name: entry.head for entry in deciding if entry.head and not entry.problem}
         until = expiries(heads.values(), policy, proven={entry.name for entry in proven})
         return {entry.name: until.get(entry.name) for entry in entries}
+
+    def _names_later_in_a_month(self, entries: Sequence[ArchiveEntry]) -> list[str]:
+        """Return the names of a time span that holds the rest of the week and of the month of each of these."""
+        taken = [entry.head.snapshot_at for entry in entries if entry.head]
+        if not taken:
+            return []
+        # Names are times in whatever zone was set then.
+        first, last = archive_name(min(taken) - timedelta(days=1)), archive_name(max(taken) + timedelta(days=33))
+        return [name for name in self.names if first <= name <= last]
 
     def _read(self, names: Iterable[str]) -> Iterator[ArchiveEntry]:
         return (entry for name in names if (entry := read_entry(self._folder / name)))

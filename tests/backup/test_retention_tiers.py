@@ -128,6 +128,20 @@ def test_archive_of_a_week_stays_when_the_days_of_the_others_are_over() -> None:
     assert until[week[6].archive] == week[6].snapshot_at + timedelta(weeks=8)
 
 
+@pytest.mark.parametrize(("zone", "kept"), [("UTC", 1), ("Asia/Bangkok", 0)])
+def test_week_ends_at_midnight_of_the_time_zone(zone: str, kept: int) -> None:
+    """Sunday 18:00 UTC is Monday in Bangkok: there the archive of the morning is the week's last."""
+    sunday = datetime(2026, 3, 8, tzinfo=timezone.utc)
+    morning, evening = (archive_of(sunday + timedelta(hours=hour)) for hour in (2, 18))
+    later = archive_of(sunday + timedelta(days=1, hours=2))
+    policy = RetentionPolicy(keep=DAY, min_keep=1, max_age=DAY, weeks=8, zone=zone)
+    until = expiries([morning, evening, later], policy)
+    weeks = timedelta(weeks=8)
+    last, not_last = (morning, evening)[kept], (evening, morning)[kept]
+    assert until[last.archive] == last.snapshot_at + weeks
+    assert until[not_last.archive] == not_last.snapshot_at + DAY
+
+
 def test_months_end_on_the_day_that_the_calendar_has() -> None:
     """Three months after the last of November is the last of February."""
     end = archive_of(datetime(2026, 11, 30, 2, tzinfo=timezone.utc))
@@ -144,6 +158,7 @@ def test_list_promises_what_retention_then_does(folder: Path, publish: Publish, 
         publish(hours_old=24 * days + 1)
     archives = ArchiveList(folder)
     promised = archives.expires_at(archives.entries(), policy)
+    assert all(archives.expires_at([entry], policy)[entry.name] == promised[entry.name] for entry in archives.entries())
     ends = sorted({end for end in promised.values() if end and end > NOW})
     known = {sidecar.archive: sidecar.snapshot_at for _, sidecar in readable_archives(folder)}
     for end in ends:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
-import os
 import threading
 import time
-from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -17,75 +14,18 @@ import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from include.backup.archive_name import sidecar_path
-from include.backup.backup_id import Backup
-from include.backup.export import ADVISORY_LOCK
-from include.backup.manifest import Sidecar, readable_archives
 from include.backup.run import WORKSPACES
 from include.backup.status import LAST_SUCCESS_FILE
 from include.demo.embedded_postgres import EmbeddedPostgres
-from tests.dags.test_fleet import mails, only_archive, unpause
-from tests.fix_airflow import TASKS, LocalAirflow, RunResult, Site
+from tests.dags.test_fleet import mails, only_archive
+from tests.fix_airflow import TASKS, LocalAirflow, Site
 from tests.fix_archives import publish_archive
+from tests.fix_checkpoints import EVERY, CheckpointSite
 from tests.fix_fleet import DATABASE, ORDERS, FleetSite
-from tests.fix_watch import Watch, succeed
 
 UTC = timezone.utc
-EVERY = "*/10 * * * *"
 MAIL_TASKS = {"choose_delivery", "email_attachment", "email_link"}
-SLOTS = itertools.count(1)
 RESTORED = "restored_from_a_checkpoint"
-
-
-@dataclasses.dataclass(frozen=True)
-class CheckpointSite:
-    """A site with checkpoints every ten minutes."""
-
-    site: Site
-    airflow: LocalAirflow
-
-    @property
-    def folder(self) -> Path:
-        """Where they lie."""
-        return self.site.backup_dir / "checkpoints"
-
-    @property
-    def archives(self) -> list[Sidecar]:
-        """Those that are there, oldest first."""
-        return sorted((sidecar for _, sidecar in readable_archives(self.folder)), key=lambda one: one.snapshot_at)
-
-    def schedule(self) -> str:
-        """Create the run of a slot that has come; each has a slot of its own."""
-        now = datetime.now(UTC).replace(second=0, microsecond=0)
-        return self.airflow.schedule(now - timedelta(minutes=now.minute % 10 + 10 * next(SLOTS)))
-
-    def run(self) -> RunResult:
-        """Run the next slot to its end; callbacks are Airflow's."""
-        return self.airflow.run(self.schedule())
-
-    def age(self, archive: Path) -> None:
-        """Let an archive have been made before every slot that a test schedules."""
-        past = time.time() - 86_400 * 30
-        os.utime(sidecar_path(archive), (past, past))
-
-    def lock(self) -> psycopg.Connection[object]:
-        """Hold what an export holds while it runs."""
-        names = {"host": "POSTGRES_HOST", "port": "POSTGRES_PORT", "dbname": "POSTGRES_DB"}
-        login = {"user": "POSTGRES_USER", "password": "POSTGRES_PASSWORD"}
-        values = {key: self.site.settings[name] for key, name in (names | login).items()}
-        session = psycopg.connect(**values, autocommit=True)  # type: ignore[arg-type]
-        session.execute("SELECT pg_advisory_lock(%s)", [ADVISORY_LOCK])
-        return session
-
-
-@pytest.fixture
-def checkpoints(airflow: LocalAirflow, site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[CheckpointSite]:
-    """A site with checkpoints, parsed."""
-    monkeypatch.setenv("BACKUP_CHECKPOINT_SCHEDULE", EVERY)
-    airflow.load_dag()
-    yield CheckpointSite(site, dataclasses.replace(airflow, dag_id="critical_backup_checkpoints"))
-    monkeypatch.delenv("BACKUP_CHECKPOINT_SCHEDULE")
-    airflow.load_dag()
 
 
 def test_without_a_schedule_there_are_no_checkpoints(airflow: LocalAirflow, site: Site) -> None:
@@ -153,11 +93,17 @@ def test_checkpoint_started_by_hand_and_the_nightly_run_wait_for_the_export_befo
         session = checkpoints.lock()
         ended: list[datetime] = []
 
-        def end(session: psycopg.Connection[object] = session, ended: list[datetime] = ended) -> None:
+        def end(
+            folder: Path = folder, session: psycopg.Connection[object] = session, ended: list[datetime] = ended
+        ) -> None:
+            deadline = time.monotonic() + 60
+            while not list(folder.glob(f"{WORKSPACES}/*/export")) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            time.sleep(3)  # the export has begun, and looks for its turn every two seconds
             ended.append(datetime.now(UTC))
             session.close()
 
-        export = threading.Timer(6, end)
+        export = threading.Thread(target=end)
         export.start()
         result = waiting.run(waiting.trigger(**params))
         export.join()
@@ -195,75 +141,6 @@ def test_checkpoints_go_after_their_hours_and_nights_stay(
     assert not old.exists()
     assert young.exists()
     assert night.exists()
-
-
-def test_checkpoints_that_fail_are_told_once_and_once_when_they_work_again(
-    checkpoints: CheckpointSite, watch: Watch, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Not 144 times a day, and not once more by the watch for what follows from it."""
-    forget(watch)
-    unpause("critical_backup_checkpoints")
-    succeed(watch.site, 1)
-    checkpoints.folder.mkdir(mode=0o700)
-    with monkeypatch.context() as broken:
-        broken.setenv("AIRFLOW_CONN_SMART_AI_HUB", '{"conn_type": "postgres"}')
-        for _ in range(3):
-            result = checkpoints.run()
-            assert result.tasks("failed") == {"check_prerequisites"}
-            callback = checkpoints.airflow.parse().dags["critical_backup_checkpoints"].on_failure_callback
-            assert callable(callback)
-            callback(checkpoints.airflow.end_of_run(result.run_id, "task_failure"))
-    (mail,) = mails(checkpoints.site)
-    assert mail.subject.strip() == "[checkpoints] critical_backup_checkpoints FAILED in check_prerequisites"
-    (checkpoints.folder / LAST_SUCCESS_FILE).write_text((datetime.now(UTC) - timedelta(hours=1)).isoformat())
-    assert watch.subjects() == []
-    for _ in range(2):
-        assert checkpoints.airflow.run(checkpoints.airflow.trigger()).state == "success"
-    assert [mail.subject.strip() for mail in mails(checkpoints.site)][1:] == [
-        "[checkpoints] critical_backup_checkpoints works again"
-    ]
-    assert watch.subjects() == []
-
-
-def test_stale_checkpoints_are_told_in_minutes_once_and_once_when_it_is_over(
-    checkpoints: CheckpointSite, watch: Watch
-) -> None:
-    """By their own limit; the nightly backup, an hour old, is as it should be."""
-    forget(watch)
-    unpause("critical_backup_checkpoints")
-    succeed(watch.site, 1)
-    checkpoints.folder.mkdir(mode=0o700)
-    success = checkpoints.folder / LAST_SUCCESS_FILE
-    success.write_text((datetime.now(UTC) - timedelta(minutes=29)).isoformat())
-    assert watch.subjects() == []
-    success.write_text((datetime.now(UTC) - timedelta(minutes=45)).isoformat())
-    (mail,) = watch.look()
-    assert mail.subject == "[checkpoints] No checkpoint for 45 minutes"
-    assert "within 30 minutes (BACKUP_CHECKPOINT_MAX_AGE_MINUTES)" in mail.text
-    assert "Open critical_backup_checkpoints in Airflow" in mail.text
-    assert watch.look() == []
-    success.write_text(datetime.now(UTC).isoformat())
-    assert watch.subjects() == ["[checkpoints] Checkpoints succeed again"]
-
-
-def test_no_slot_of_checkpoints_is_missed_and_no_size_is_odd(checkpoints: CheckpointSite, watch: Watch) -> None:
-    """Some are left out, and the nightly mail tells of sizes; an archive that is gone is told as ever."""
-    forget(watch)
-    unpause("critical_backup_checkpoints")
-    succeed(watch.site, 1)
-    checkpoints.folder.mkdir(mode=0o700)
-    made = [publish_archive(checkpoints.folder, hours_old=hours / 4, size=size) for hours, size in
-            ((20, 2 << 20), (16, 2 << 20), (12, 2 << 20), (8, 2 << 20), (4, 2 << 20), (0.5, 1))]  # fmt: skip
-    assert watch.look() == []
-    made[2].unlink()
-    assert [subject.strip() for subject in watch.subjects()] == [
-        f"[checkpoints] {made[2].name} is gone before its time"
-    ]
-
-
-def forget(watch: Watch) -> None:
-    """Let the watch remember nothing of checkpoints."""
-    watch.airflow.api.delete(f"{watch._address}_{Backup().checkpoints.id}")
 
 
 def test_checkpoint_is_restored_by_its_own_dag(
