@@ -22,8 +22,8 @@ Connections are tried 3 times again with growing pauses; what waiting cannot men
 A workspace in `BACKUP_DIR/.work` belongs to an unfinished run; left-overs go after a day.
 What is taken stands in `include/scope.yaml`; settings are environment variables (specs/011-automated-backup/spec.md).
 Each backup that scope.yaml has below `backups:` is a DAG of its own, `critical_backup_<id>`, with its archives in
-`BACKUP_DIR/<id>` (docs/FLEET.md). With BACKUP_CHECKPOINT_SCHEDULE, `critical_backup_checkpoints` (of a backup with an id
-`critical_backup_<id>_checkpoints`) makes complete archives in between, without mail (docs/CHECKPOINTS.md); a slot that
+`BACKUP_DIR/<id>` (docs/FLEET.md). With BACKUP_CHECKPOINT_SCHEDULE the DAG critical_backup_checkpoints, of a backup with an
+id `critical_backup_<id>_checkpoints`, makes complete archives in between, without mail (docs/CHECKPOINTS.md); a slot that
 comes while another run exports is left out: its run ends *skipped*, which is no failure.
 """
 
