@@ -29,7 +29,8 @@ PROGRAMS = (
 
 def main() -> None:
     """Import the programs and the package, and compile each module that this has brought."""
-    os.environ["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS"] = "True"  # otherwise one import makes a password and prints it
+    # Otherwise an import makes a password and prints it.
+    os.environ["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS"] = "True"
     for name in PROGRAMS:
         importlib.import_module(name)
     include = importlib.import_module("include")

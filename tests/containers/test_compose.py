@@ -142,7 +142,9 @@ def test_secrets_reach_only_who_needs_them(project: Project) -> None:
 def test_fragment_joins_an_existing_stack(project: Project) -> None:
     """Beside services of the names that a stack usually has, in its default network, where its database is."""
     text = (project.folder / PRODUCTION).read_text()
-    stack = "services:\n" + "".join(f"  {name}:\n    image: {name}\n" for name in ("postgres", "redis", "backend", "nginx"))
+    stack = "services:\n" + "".join(
+        f"  {name}:\n    image: {name}\n" for name in ("postgres", "redis", "backend", "nginx")
+    )
     (project.folder / PRODUCTION).write_text(text.replace("services:\n", stack))
     made = services(project, PRODUCTION)
     assert {"postgres", "redis", "backend", "nginx", "backup", "airflow-scheduler"} <= set(made)

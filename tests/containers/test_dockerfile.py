@@ -49,15 +49,22 @@ def test_base_is_the_airflow_that_is_tested() -> None:
     """The official image of the version that requirements.txt pins."""
     version = re.search(r"^apache-airflow==(\S+)", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
     assert version
-    assert re.search(rf"^ARG BASE_IMAGE=apache/airflow:{re.escape(version[1])}-python3\.\d+$", DOCKERFILE.read_text(), re.M)
+    assert re.search(
+        rf"^ARG BASE_IMAGE=apache/airflow:{re.escape(version[1])}-python3\.\d+$", DOCKERFILE.read_text(), re.MULTILINE
+    )
 
 
 def test_health_check_is_the_specified_one() -> None:
     """Command, interval, time-out and retries of section 8; the compose file's are the same."""
     specification = (ROOT / "specs/011-automated-backup/spec.md").read_text()
     section = specification.split("**Docker health check:**")[1].split("\n##")[0]
-    assert [re.search(pattern, section) for pattern in ("backup-monitor.sh", "1 hour", "10 seconds", "3")].count(None) == 0
-    assert 'HEALTHCHECK --interval=1h --timeout=10s --retries=3 CMD ["/scripts/backup-monitor.sh"]' in DOCKERFILE.read_text()
+    assert [re.search(pattern, section) for pattern in ("backup-monitor.sh", "1 hour", "10 seconds", "3")].count(
+        None
+    ) == 0
+    assert (
+        'HEALTHCHECK --interval=1h --timeout=10s --retries=3 CMD ["/scripts/backup-monitor.sh"]'
+        in DOCKERFILE.read_text()
+    )
     production = (ROOT / "docker-compose.prod.yml").read_text()
     wanted = ["test: [CMD, /scripts/backup-monitor.sh]", "interval: 1h", "timeout: 10s", "retries: 3"]
     assert [line for line in wanted if line not in production] == []

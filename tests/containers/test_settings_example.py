@@ -11,7 +11,11 @@ from tests.containers.compose_file import AIRFLOW, EXAMPLE, FILLED_IN, PRODUCTIO
 
 LINES = re.findall(r"^(#?)([A-Z][A-Z0-9_]+)=(.*)$", (ROOT / EXAMPLE).read_text(), re.MULTILINE)
 VALUES = {name: value for _, name, value in LINES}
-FROM_ELSEWHERE = {"AIRFLOW_CONN_BACKUP_DRILL", "AIRFLOW_ADMIN_USER", "COMPOSE_PROFILES"}  # read by Airflow, init, Compose
+FROM_ELSEWHERE = {
+    "AIRFLOW_CONN_BACKUP_DRILL",
+    "AIRFLOW_ADMIN_USER",
+    "COMPOSE_PROFILES",
+}  # read by Airflow, init, Compose
 REQUIRED_HERE = {"POSTGRES_HOST", "POSTGRES_USER", "SMTP_HOST"}  # there is a default, but none that fits a container
 
 
