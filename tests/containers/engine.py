@@ -56,15 +56,14 @@ class Engine:
 
     def build(self, context: Path, tag: str, *options: str) -> None:
         """Build an image."""
-        arguments = ("build", "--network", "host", "--tag", tag, *options, context)
-        self.docker(*arguments, timeout_seconds=BUILD_SECONDS)
+        self.docker("build", "--network", "host", "--tag", tag, *options, context, timeout_seconds=BUILD_SECONDS)
 
     def import_debian(self, tag: str, release: str) -> None:
         """Make an image of a plain Debian, unless it is there."""
         if self.docker("images", "--quiet", tag):
             return
         archive = self._own / "debian.tar"
-        command = ["mmdebstrap", "--quiet", "--variant=minbase", release, archive]
+        command: list[str | Path] = ["mmdebstrap", "--quiet", "--variant=minbase", release, archive]
         subprocess.run(command, env=os.environ | {"PATH": self.environment["PATH"]}, check=True, timeout=BUILD_SECONDS)
         self.docker("import", archive, tag, timeout_seconds=BUILD_SECONDS)
         archive.unlink()

@@ -126,6 +126,13 @@ class Stack:
         psql = ("psql", "--host=/var/run/postgresql", "--username=airflow", "-XAtc", statement)
         return self.run("airflow-postgres", *psql).splitlines()
 
+    def switch_on(self, *dags: str) -> None:
+        """Unpause DAGs, once Airflow knows them."""
+        known = "SELECT dag_id FROM dag"
+        self.wait_for(lambda: set(dags) <= set(self.query(known)), "DAGs", 60)
+        for dag in dags:
+            self.run("airflow-scheduler", "airflow", "dags", "unpause", "--yes", dag)
+
     def back_up(self) -> str:
         """Trigger a backup, and return the archive's name when its run has ended in success."""
         before = set(self.archives())

@@ -39,8 +39,7 @@ def stack(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         try:
             stack.up()
             stack.compose("up", "--detach", "backup")
-            for dag in ("critical_backup", "restore_drill", "backup_watch"):
-                stack.run("airflow-scheduler", "airflow", "dags", "unpause", "--yes", dag)
+            stack.switch_on("critical_backup", "restore_drill", "backup_watch")
             yield stack
         finally:
             stack.down()

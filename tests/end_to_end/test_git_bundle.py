@@ -45,7 +45,7 @@ class Repository:
         return self._git("rev-parse", "HEAD")
 
     def _git(self, *arguments: str) -> str:
-        command = ("git", "-C", self.folder, *arguments)
+        command = ("git", "-C", str(self.folder), *arguments)
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
