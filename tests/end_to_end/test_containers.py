@@ -48,7 +48,7 @@ def stack(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 def api(stack: Stack, password: str) -> str:
     """Log in to Airflow's page, and return the states of login and of the backup's health, as HTTP has them."""
     script = (
-        "import httpx, sys; a = httpx.Client(base_url='http://localhost:8080'); "
+        "import httpx, sys; a = httpx.Client(base_url='http://localhost:8080', timeout=60); "
         "login = a.post('/auth/token', json={'username': 'admin', 'password': sys.argv[1]}); "
         "headers = {'Authorization': 'Bearer ' + login.json().get('access_token', '')}; "
         "print(login.status_code, a.get('/backup/status', headers=headers).status_code)"
