@@ -48,7 +48,7 @@ def stack(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 def api(stack: Stack, password: str) -> str:
     """Log in to Airflow's page, and return the states of login and of the backup's health, as HTTP has them."""
     script = (
-        "import httpx, sys; a = httpx.Client(base_url='http://localhost:8080', timeout=60); "
+        "import httpx, sys; a = httpx.Client(base_url='http://127.0.0.1:8080', timeout=60); "
         "login = a.post('/auth/token', json={'username': 'admin', 'password': sys.argv[1]}); "
         "headers = {'Authorization': 'Bearer ' + login.json().get('access_token', '')}; "
         "print(login.status_code, a.get('/backup/status', headers=headers).status_code)"
@@ -87,7 +87,9 @@ def test_programs_cannot_change_their_own_files(stack: Stack) -> None:
     assert said[1].split() == ["CapEff:", "0000000000000000"]
     assert [line for line in said[2:] if "Read-only file system" in line] == said[2:]
     assert len(said) == 5
-    assert stack.run("airflow-scheduler", "sh", "-c", "command -v gcc make pg_dump psql; true").split() == [
+    assert stack.run(
+        "airflow-scheduler", "sh", "-c", "for p in gcc make pg_dump psql; do command -v $p; done; true"
+    ).split() == [
         "/usr/bin/pg_dump",
         "/usr/bin/psql",
     ]
