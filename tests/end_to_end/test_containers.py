@@ -50,7 +50,7 @@ def api(stack: Stack, password: str) -> str:
     script = (
         "import httpx, sys; a = httpx.Client(base_url='http://127.0.0.1:8080', timeout=60); "
         "login = a.post('/auth/token', json={'username': 'admin', 'password': sys.argv[1]}); "
-        "headers = {'Authorization': 'Bearer ' + login.json().get('access_token', '')}; "
+        "headers = {'Authorization': 'Bearer ' + login.json().get('access_token', 'none')}; "
         "print(login.status_code, a.get('/backup/status', headers=headers).status_code)"
     )
     return stack.run("airflow-api-server", "python", "-c", script, password)
