@@ -142,8 +142,9 @@ def _run_steps(order: Order, say: Callable[[str], None]) -> Ended:
 def _wait_less(order: Order) -> None:
     database: Any = import_module("include.backup.database")
     export: Any = import_module("include.backup.export")
+    files: Any = import_module("include.backup.export_files")
     database._OPTIONS = database._OPTIONS.replace("lock_timeout=60s", f"lock_timeout={order.lock_wait_milliseconds}")
-    export.LOCK_WAIT_MILLISECONDS = order.lock_wait_milliseconds
+    files.LOCK_WAIT_MILLISECONDS = order.lock_wait_milliseconds
     export.TURN_POLL_SECONDS = TURN_POLL_SECONDS
 
 

@@ -11,12 +11,11 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from isal import isal_zlib
-
 from include.backup.archive_name import decrypt_path, encrypted_name, forms, sidecar_path
 from include.backup.durable import sync_file, sync_folder, write_atomically
 from include.backup.errors import BackupError, VerificationError
-from include.backup.gzip_part import COMPRESSION_LEVEL, GZIP_WINDOW_BITS, PartRecord, part_path
+from include.backup.gzip_members import gzip_member
+from include.backup.gzip_part import PartRecord, part_path
 from include.backup.manifest import EncryptionRecord, Manifest, Sidecar
 from include.backup.piecewise import Piece, move_together
 from include.backup.rights import publish_rights, published_mode
@@ -50,7 +49,7 @@ def compress_archive(
         BackupError: If a part is not as it was written, and has not been moved either.
     """
     pieces = [piece for folder, parts in folders for part in parts for piece in _member(folder, part, modified_at)]
-    end = _gzip(b"\0" * 2 * tarfile.BLOCKSIZE)
+    end = gzip_member(b"\0" * 2 * tarfile.BLOCKSIZE)
     pieces.append(Piece(len(end), content=end))
     partial = workspace / PARTIAL_ARCHIVE
     building, layout = workspace / ARCHIVE_IN_WORK, workspace / PARTS_LAYOUT
@@ -81,7 +80,10 @@ def _member(folder: Path, part: PartRecord, modified_at: datetime) -> Iterator[P
     header.mode = int(part.mode, 8)
     header.mtime = int(modified_at.timestamp())
     header.uname = header.gname = "root"
-    head, padding = _gzip(header.tobuf(tarfile.GNU_FORMAT)), _gzip(b"\0" * (-part.bytes % tarfile.BLOCKSIZE))
+    head, padding = (
+        gzip_member(header.tobuf(tarfile.GNU_FORMAT)),
+        gzip_member(b"\0" * (-part.bytes % tarfile.BLOCKSIZE)),
+    )
     yield Piece(len(head), content=head)
     yield Piece(part.compressed_bytes, path=part_path(folder, part.name))
     yield Piece(len(padding), content=padding)
@@ -109,13 +111,6 @@ def _size(piece: Piece) -> int:
         return piece.path.stat().st_size
     except FileNotFoundError:
         return 0
-
-
-def _gzip(data: bytes) -> bytes:
-    if not data:
-        return b""
-    compressor = isal_zlib.compressobj(COMPRESSION_LEVEL, isal_zlib.DEFLATED, GZIP_WINDOW_BITS)
-    return bytes(compressor.compress(data) + compressor.flush())
 
 
 def publish(

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from datetime import datetime
 from pathlib import Path
@@ -17,40 +16,25 @@ from pydantic import AwareDatetime
 
 from include.backup.catalog import Catalog, ForeignKey, Session, read_catalog
 from include.backup.clients import Clients
-from include.backup.constraints import ConstraintsDump
-from include.backup.database import NO_TRANSACTION_TIMEOUT, Database, explain
-from include.backup.errors import BackupError, ObjectGoneError, TemporaryError
-from include.backup.gzip_part import GzipPart, PartRecord, Section, part_path
+from include.backup.database import Database, explain
+from include.backup.errors import BackupError, TemporaryError
+from include.backup.export_files import FileExport
+from include.backup.gzip_part import PartRecord
 from include.backup.leaving import Leaving, find_leaving
 from include.backup.locks import name_holders
-from include.backup.manifest import Record, SequenceRecord, ServerRecord, TableRecord, WindowRecord
-from include.backup.names import copy_text_file, is_csv, quote_literal
+from include.backup.manifest import Record, SequenceRecord, ServerRecord, TableRecord
+from include.backup.names import QualifiedName, quote_literal
 from include.backup.progress import Progress
-from include.backup.references import take_along
+from include.backup.references import tables_referred_to, take_along
 from include.backup.run import utc_now
 from include.backup.selection import Selection, by_name
-from include.backup.streams import DumpHeader, EndMarker, EndMarkerFound, Streams
+from include.backup.streams import Streams
 
 log = logging.getLogger(__name__)
 
 # One number for this product: no two exports of one database at a time, whatever host they run on.
 ADVISORY_LOCK = 0x63726974_6261636B
-LOCK_WAIT_MILLISECONDS = 60_000  # of pg_dump; the other sessions' is lock_timeout
-LARGE_OBJECTS_RENAMED = 16  # pg_dump's option was --no-blobs before
 TURN_POLL_SECONDS = 2.0
-
-_ROWS_HEADER = """\
--- Rows of {tables}. Load after schema.sql, before constraints.sql, and only into empty tables:
--- psql -X -v ON_ERROR_STOP=1 --single-transaction -f {file}
-SET client_encoding = 'UTF8';
-SET standard_conforming_strings = on;
-SET datestyle = 'ISO';
-SET intervalstyle = 'postgres';
-SET timezone = 'UTC';
-SET lc_monetary = 'C';
-SET row_security = off;
-SELECT pg_catalog.set_config('search_path', '', false);
-"""
 
 
 class ExportResult(Record):
@@ -66,6 +50,16 @@ class ExportResult(Record):
     left_out: tuple[str, ...]
     policy_roles: tuple[str, ...]
     warnings: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Exported:
+    """The parts, those of rows in the order in which they are loaded, and the tables in them."""
+
+    schema: PartRecord
+    rows: tuple[PartRecord, ...]
+    constraints: PartRecord
+    tables: tuple[TableRecord, ...]
 
 
 class Export:
@@ -156,18 +150,11 @@ class Export:
         snapshot_at = utc_now()
         started = time.monotonic()
         catalog = read_catalog(session)
-        selections = take_along(session, catalog, plan(catalog))
-        not_valid = self._look_at_leaving(find_leaving(session, catalog, selections))
-        for selection in selections:
-            if selection.rows_by_reference:
-                log.info(
-                    "%s: %d rows from before the window are taken along, because taken rows refer to them",
-                    selection.table.name,
-                    selection.rows_by_reference,
-                )
+        selections = plan(catalog)
         sequences = _read_sequences(session, catalog)
-        (schema, *rows, constraints), tables = self._export_files(snapshot, selections, not_valid)
-        parts = (schema, *rows, self._write_sequences(sequences), constraints)
+        files = FileExport(snapshot, self._clients, self._streams, self._folder, self._progress)
+        exported = self._export_files(session, catalog, selections, files)
+        parts = (exported.schema, *exported.rows, files.sequences(sequences), exported.constraints)
         session.execute("COMMIT")
         log.info("the snapshot was held for %.1f s", time.monotonic() - started)
         # The archive is named by the second of its snapshot: the next export may only begin in another one.
@@ -179,13 +166,59 @@ class Export:
             cut_off=cut_off,
             server=catalog.server,
             clients={"pg_dump": self._clients.version, "psql": self._clients.version},
-            tables=tuple(_with_not_valid(table, not_valid) for table in tables),
+            tables=exported.tables,
             parts=parts,
             sequences=sequences,
             left_out=tuple(sorted(str(name) for name in catalog.tables.keys() - by_name(selections).keys())),
             policy_roles=catalog.policy_roles,
-            warnings=tuple(self._warnings),
+            warnings=(*self._warnings, *files.warnings),
         )
+
+    def _export_files(
+        self, session: Session, catalog: Catalog, planned: tuple[Selection, ...], files: FileExport
+    ) -> _Exported:
+        """Write schema, rows and constraints; whatever references may bring, most rows are known already."""
+        in_load_order = tuple(dict.fromkeys(selection.file for selection in planned))
+        known = _largest_first(planned, without=tables_referred_to(catalog, planned))
+        with (
+            self._progress.reported(len(in_load_order) + 2),
+            ThreadPoolExecutor(self._parallel, thread_name_prefix="export") as pool,
+        ):
+            schema = pool.submit(files.dump, "pre-data", "schema.sql")
+            # One worker stays free for the constraints: a dump that comes late may find objects gone.
+            early = list(known)[: self._parallel - 1]
+            rows = {file: pool.submit(files.rows, file, known[file]) for file in early}
+            try:
+                selections, not_valid = self._follow_references(session, catalog, planned)
+            except BaseException:
+                self.cancel()
+                raise
+            constraints = pool.submit(files.dump, "post-data", "constraints.sql", not_valid)
+            for file, of_file in _largest_first(selections).items():
+                if file not in rows:
+                    rows[file] = pool.submit(files.rows, file, of_file)
+            self._wait_for((schema, constraints, *rows.values()))
+        results = [rows[file].result() for file in in_load_order]
+        return _Exported(
+            schema=schema.result(),
+            rows=tuple(part for part, _ in results),
+            constraints=constraints.result(),
+            tables=tuple(_with_not_valid(table, not_valid) for _, tables in results for table in tables),
+        )
+
+    def _follow_references(
+        self, session: Session, catalog: Catalog, planned: tuple[Selection, ...]
+    ) -> tuple[tuple[Selection, ...], tuple[ForeignKey, ...]]:
+        """Return what is taken with what it refers to, and the foreign keys that are restored NOT VALID."""
+        selections = take_along(session, catalog, planned)
+        for selection in selections:
+            if selection.rows_by_reference:
+                log.info(
+                    "%s: %d rows from before the window are taken along, because taken rows refer to them",
+                    selection.table.name,
+                    selection.rows_by_reference,
+                )
+        return selections, self._look_at_leaving(find_leaving(session, catalog, selections))
 
     def _look_at_leaving(self, leaving: Iterable[Leaving]) -> tuple[ForeignKey, ...]:
         """Return the foreign keys to be restored NOT VALID; rows may have come since the prerequisites were checked."""
@@ -198,25 +231,6 @@ class Export:
             log.warning("%s: %d rows, for example %s", one.warning, one.rows, one.example)
         return tuple(one.key for one in not_valid)
 
-    def _export_files(
-        self, snapshot: str, selections: tuple[Selection, ...], not_valid: tuple[ForeignKey, ...]
-    ) -> tuple[list[PartRecord], list[TableRecord]]:
-        files: dict[str, list[Selection]] = {}
-        for selection in selections:
-            files.setdefault(selection.file, []).append(selection)
-        largest_first = sorted(files, key=lambda file: -sum(s.table.bytes for s in files[file]))
-        with (
-            self._progress.reported(len(files) + 2),
-            ThreadPoolExecutor(self._parallel, thread_name_prefix="export") as pool,
-        ):
-            schema = pool.submit(self._dump, snapshot, "pre-data", "schema.sql")
-            constraints = pool.submit(self._dump, snapshot, "post-data", "constraints.sql", not_valid)
-            rows = {file: pool.submit(self._export_rows, snapshot, file, files[file]) for file in largest_first}
-            self._wait_for((schema, constraints, *rows.values()))
-            in_load_order = [rows[file].result() for file in files]
-        parts = [schema.result(), *(part for part, _ in in_load_order), constraints.result()]
-        return parts, [table for _, tables in in_load_order for table in tables]
-
     def _wait_for(self, jobs: Iterable[Future[Any]]) -> None:
         """Wait for all jobs; after the first failure end the others, and raise that failure."""
         jobs = tuple(jobs)
@@ -228,143 +242,21 @@ class Export:
             self.cancel()
             raise failure
 
-    def _dump(self, snapshot: str, section: str, file: str, not_valid: tuple[ForeignKey, ...] = ()) -> PartRecord:
-        """Write one section of the whole database's schema."""
-        arguments = [
-            str(self._clients.pg_dump),
-            f"--section={section}",
-            f"--snapshot={snapshot}",
-            "--no-owner",
-            "--no-privileges",
-            "--no-large-objects" if self._clients.major >= LARGE_OBJECTS_RENAMED else "--no-blobs",
-            "--no-tablespaces",  # the target server may not have them
-            "--no-subscriptions",  # a restored copy must not start to replicate
-            f"--lock-wait-timeout={LOCK_WAIT_MILLISECONDS}",
-            "--no-password",
-        ]
-        with self._progress.file(file), GzipPart(self._folder, file) as part:
-            constraints = ConstraintsDump(part.write, not_valid)
-            header = DumpHeader(constraints.take)
-            try:
-                self._streams.run(arguments, "", header.take, doing=f"pg_dump of the {section} section")
-            except ObjectGoneError as error:
-                # It was there in the snapshot, and in no table of the scope: those are locked.
-                raise TemporaryError(
-                    f"{error}; it went while the export began, the next try will not look for it"
-                ) from None
-            header.flush()
-            constraints.flush()
-        return part.record("schema" if section == "pre-data" else "constraints")
 
-    def _export_rows(
-        self, snapshot: str, file: str, selections: list[Selection]
-    ) -> tuple[PartRecord, list[TableRecord]]:
-        try:
-            return self._write_rows(snapshot, file, selections)
-        except EndMarkerFound:
-            part_path(self._folder, file).unlink()
-        text_file = copy_text_file(file)
-        self._warnings.append(
-            f"{text_file} (COPY text) is there instead of {file}: a value has a line that is only \\. in it, "
-            "which psql and servers before version 18 take for the end of a CSV; it restores like the other tables"
-        )
-        return self._write_rows(snapshot, text_file, [dataclasses.replace(one, file=text_file) for one in selections])
-
-    def _write_rows(
-        self, snapshot: str, file: str, selections: list[Selection]
-    ) -> tuple[PartRecord, list[TableRecord]]:
-        with self._progress.file(file), GzipPart(self._folder, file) as part:
-            if not is_csv(file):
-                names = ", ".join(str(selection.table.name) for selection in selections)
-                part.write(_ROWS_HEADER.format(tables=names, file=file).encode())
-            tables = [self._copy(snapshot, selection, part) for selection in selections]
-        return part.record("rows"), tables
-
-    def _copy(self, snapshot: str, selection: Selection, part: GzipPart) -> TableRecord:
-        """
-        Write one table's rows, COPY text in a COPY statement.
-
-        Raises:
-            EndMarkerFound: If they are to be CSV and cannot.
-        """
-        name = str(selection.table.name)
-        framed = not is_csv(selection.file)
-        if framed:
-            columns = f" ({selection.columns_sql})" if selection.columns_sql else ""
-            part.write(f"\nCOPY {selection.table.name.sql}{columns} FROM stdin;\n".encode())
-        part.begin_section()
-        end_marker = EndMarker()
-
-        def take(block: bytes) -> None:
-            part.write(block)
-            self._progress.add(part.name, name, block)
-            if not framed:
-                end_marker.look_at(block)
-
-        script = (
-            f"{NO_TRANSACTION_TIMEOUT} \\g /dev/null\n"
-            "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY;\n"
-            f"SET TRANSACTION SNAPSHOT {quote_literal(snapshot)};\n"
-            # Only with \\g does psql keep the server's count; the "file" is the pipe that it writes to anyway.
-            f"{selection.copy_statement} \\g /dev/stdout\n"
-            "\\warn rows=:ROW_COUNT\n"
-            "COMMIT;\n"
-        )
-        arguments = [
-            str(self._clients.psql),
-            *["-X", "-q", "-w", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=verbose", "-f", "-"],
-        ]
-        answer = self._streams.run(arguments, script, take, doing=f"exporting {name}")
-        section = part.end_section()
-        if framed:
-            part.write(b"\\.\n")
-        else:
-            end_marker.end()
-        return _table_record(selection, rows=_row_count(answer, name), section=section)
-
-    def _write_sequences(self, sequences: tuple[SequenceRecord, ...]) -> PartRecord:
-        with GzipPart(self._folder, "sequences.sql") as part:
-            part.write(b"-- Where every sequence stood at the snapshot. Run after the rows are loaded.\n")
-            for sequence in sequences:
-                part.write(sequence_statement(sequence).encode() + b"\n")
-        return part.record("sequences")
-
-
-def sequence_statement(sequence: SequenceRecord) -> str:
-    """Return the SQL statement that puts a sequence where it stood."""
-    name = quote_literal(sequence.qualified.sql)
-    return f"SELECT pg_catalog.setval({name}, {sequence.last_value}, {str(sequence.is_called).lower()});"
-
-
-def _table_record(selection: Selection, *, rows: int, section: Section) -> TableRecord:
-    window = selection.window
-    return TableRecord(
-        schema=selection.table.name.schema,
-        name=selection.table.name.name,
-        file=selection.file,
-        partitioned=selection.table.partitioned,
-        columns=selection.table.exported_columns,
-        types=selection.table.exported_types,
-        rows=rows,
-        rows_by_reference=selection.rows_by_reference,
-        offset=section.offset,
-        bytes=section.bytes,
-        sha256=section.sha256,
-        window=WindowRecord(**dataclasses.asdict(window)) if window else None,
-    )
+def _largest_first(
+    selections: Iterable[Selection], *, without: Collection[QualifiedName] = ()
+) -> dict[str, list[Selection]]:
+    """Return what goes into each file, save files with one of these tables."""
+    files: dict[str, list[Selection]] = {}
+    for selection in selections:
+        files.setdefault(selection.file, []).append(selection)
+    by_size = sorted(files, key=lambda file: -sum(one.table.bytes for one in files[file]))
+    return {file: files[file] for file in by_size if not any(one.table.name in without for one in files[file])}
 
 
 def _with_not_valid(table: TableRecord, not_valid: tuple[ForeignKey, ...]) -> TableRecord:
     names = tuple(key.name for key in not_valid if key.table == table.qualified)
     return table.model_copy(update={"not_valid": names})
-
-
-def _row_count(answer: str, name: str) -> int:
-    """Read psql's count of the rows that the server sent; the verification counts them again."""
-    found = re.findall(r"^(?:psql:<stdin>:\d+: )?rows=(\d+)$", answer, re.MULTILINE)
-    if not found:
-        raise BackupError(f"exporting {name}: psql did not say how many rows it got: {answer.strip()[-300:]!r}")
-    return int(found[-1])
 
 
 def _read_sequences(session: Session, catalog: Catalog) -> tuple[SequenceRecord, ...]:

@@ -1,4 +1,4 @@
-"""One gzip member on the disk: a file of the archive, compressed while it arrives."""
+"""A file of the archive as it lies on the disk until then: gzip members, compressed while the file arrives."""
 
 from __future__ import annotations
 
@@ -9,17 +9,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from isal import isal_zlib
-
 from include.backup.durable import named
+from include.backup.gzip_members import MemberWriter
 from include.backup.manifest import FileKind, FileRecord
 from include.backup.rights import PRIVATE_FILE
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-COMPRESSION_LEVEL = 3  # ISA-L's best; see docs/BACKUP_DEVELOPMENT.md
-GZIP_WINDOW_BITS = 31
 LONG_NAME_BYTES = 200  # file systems take 255
 
 
@@ -51,7 +48,7 @@ def part_path(folder: Path, name: str) -> Path:
 
 class GzipPart:
     """
-    A writer: bytes go in, one gzip member comes out in the folder (mode 0600).
+    A writer: bytes go in, gzip members come out in one file of the folder (mode 0600).
 
     Use as a context manager; `record` is complete after it. A section is a stretch whose size and SHA-256
     are wanted apart from the whole file's (one table of several).
@@ -68,7 +65,7 @@ class GzipPart:
         self._section_start = 0
 
     def __enter__(self) -> Self:
-        self._compressor = isal_zlib.compressobj(COMPRESSION_LEVEL, isal_zlib.DEFLATED, GZIP_WINDOW_BITS)
+        self._member = MemberWriter()
         self._file = os.fdopen(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE), "wb", 0)
         return self
 
@@ -77,7 +74,7 @@ class GzipPart:
     ) -> None:
         try:
             if error is None:
-                self._put(self._compressor.flush())
+                self._put(self._member.end())
         finally:
             self._file.close()
 
@@ -87,7 +84,13 @@ class GzipPart:
         self._sha256.update(block)
         if self._section_sha256:
             self._section_sha256.update(block)
-        self._put(self._compressor.compress(block))
+        left = memoryview(block)
+        while left:
+            if not self._member.room:
+                self._put(self._member.end())
+                self._member = MemberWriter()
+            now, left = left[: self._member.room], left[self._member.room :]
+            self._member.add(now)
 
     def begin_section(self) -> None:
         """Start to count and to hash apart."""

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 LOG_SECONDS = 5.0
 FILE_SECONDS = 1.0
+SAMPLE_BYTES = 1 << 16  # of a block of up to 1 MB; counting all of it takes a tenth of the export's time
 PROGRESS_FILE = "progress.json"
 
 
@@ -107,8 +108,9 @@ class Progress:
                 self._files_done += done
 
     def add(self, file: str, table: str, block: bytes) -> None:
-        """Count a block of a table's rows; lines stand for rows, which is exact for COPY text."""
-        rows = block.count(b"\n")
+        """Count a block of a table's rows: lines stand for rows, and the first ones for those after them."""
+        sample = block[:SAMPLE_BYTES]
+        rows = sample.count(b"\n") * len(block) // len(sample)
         with self._lock:
             self._bytes += len(block)
             name, rows_before, bytes_before = self._current.get(file, (table, 0, 0))

@@ -21,14 +21,7 @@ def take_along(session: Session, catalog: Catalog, selections: tuple[Selection, 
     to them are followed, and of these only the keys of tables with `reference: take`.
     """
     taken = by_name(selections)
-    keys = [
-        key
-        for key in catalog.foreign_keys
-        if key.table in taken
-        and key.referenced in taken
-        and taken[key.referenced].window
-        and taken[key.table].reference == "take"
-    ]
+    keys = _keys_to_follow(catalog, taken)
     found: _Found = defaultdict(lambda: defaultdict(set))
     newest: _Found | None = None
     while newest is None or newest:
@@ -36,6 +29,22 @@ def take_along(session: Session, catalog: Catalog, selections: tuple[Selection, 
     return tuple(
         dataclasses.replace(selection, taken_along=_sorted(found[selection.table.name])) for selection in selections
     )
+
+
+def tables_referred_to(catalog: Catalog, selections: tuple[Selection, ...]) -> frozenset[QualifiedName]:
+    """Return the tables of which `take_along` may find rows: the selections of all others stay as they are."""
+    return frozenset(key.referenced for key in _keys_to_follow(catalog, by_name(selections)))
+
+
+def _keys_to_follow(catalog: Catalog, taken: dict[QualifiedName, Selection]) -> list[ForeignKey]:
+    return [
+        key
+        for key in catalog.foreign_keys
+        if key.table in taken
+        and key.referenced in taken
+        and taken[key.referenced].window
+        and taken[key.table].reference == "take"
+    ]
 
 
 def _one_step(

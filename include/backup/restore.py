@@ -24,7 +24,7 @@ from include.backup.restore_target import database_exists
 from include.backup.row_set import RowSet
 from include.backup.streams import BLOCK_BYTES, Streams
 from include.backup.unpack import unpack_archive
-from include.backup.unpacked import Unpacked, read_ahead
+from include.backup.unpacked import unpacked
 from include.backup.verify_published import verify_published
 
 log = logging.getLogger(__name__)
@@ -128,7 +128,7 @@ class Restore:
     def _unpack(self) -> Sidecar:
         sidecar = read_sidecar(self._archive)
         verify_published(self._archive, sidecar, self._identities)
-        with opened(self._archive, self._identities) as file, read_ahead(Unpacked(file)) as stream:
+        with opened(self._archive, self._identities) as file, unpacked(file) as stream:
             unpack_archive(stream, sidecar, self._folder)
         return sidecar
 

@@ -155,7 +155,8 @@ def _separators(blocks: Iterable[bytes]) -> Iterator[bytes]:
     inside = False
     last = b"\n"
     for block in blocks:
-        pieces = block.translate(None, _ALL_BUT_COMMAS).split(b'"')
+        # Two quotes in a row, as most are by now, open and close again.
+        pieces = block.translate(None, _ALL_BUT_COMMAS).replace(b'""', b"").split(b'"')
         yield b"".join(pieces[inside::2])
         inside ^= len(pieces) % 2 == 0
         last = block[-1:] or last

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from include.backup.errors import VerificationError
+from include.backup.gzip_members import MEMBER_BYTES
 
-BLOCK_BYTES = 1 << 20
 MAX_NAME_BYTES = 4096  # Linux takes no longer path
 _END = b"\0" * tarfile.BLOCKSIZE
 
@@ -36,7 +36,7 @@ class Member:
     def blocks(self) -> Iterator[bytes]:
         """Yield what is left of the content; raise EOFError if the tar ends within."""
         while self._left:
-            block = _read(self._stream, min(self._left, BLOCK_BYTES))
+            block = _read(self._stream, min(self._left, MEMBER_BYTES))
             self._left -= len(block)
             yield block
 
@@ -69,7 +69,7 @@ def read_members(stream: Stream) -> Iterator[Member]:
             pass
         _read(stream, -info.size % tarfile.BLOCKSIZE)
         name = ""
-    if stream.read(BLOCK_BYTES) != _END:
+    if stream.read(2 * tarfile.BLOCKSIZE) != _END:
         raise VerificationError("the tar has no end, or something follows it")
 
 

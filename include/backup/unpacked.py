@@ -1,20 +1,23 @@
-"""The bytes within an archive: gzip members one after the other, unpacked a few blocks ahead of whoever reads them."""
+"""The bytes within an archive: gzip members, taken apart several at once, ahead of whoever reads them."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import islice
 from typing import Protocol
 
 from zlib_ng import zlib_ng
 
+from include.backup.gzip_members import GZIP_WINDOW_BITS, HEAD_BYTES, member_length, unpack_member
 from include.backup.tar_members import Stream
 
-GZIP_WINDOW_BITS = 31
 BLOCK_BYTES = 1 << 20
-BLOCKS_AHEAD = 4
+UNPACKERS = 2  # with whoever hashes and counts what they give, as much as two cores do
+MEMBERS_AHEAD = 4
+CUT_OFF = "it ends inside a gzip member"
 
 
 class Source(Protocol):
@@ -31,8 +34,9 @@ class Unpacked:
     Not by ISA-L, which made it: it reads on over reserved header flags and incomplete Huffman codes.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, begun: bytes = b"") -> None:
         self._source = source
+        self._begun = begun
         self._member = zlib_ng.decompressobj(wbits=GZIP_WINDOW_BITS)
         self._started = False
 
@@ -50,10 +54,10 @@ class Unpacked:
             if self._member.eof:
                 self._member = zlib_ng.decompressobj(wbits=GZIP_WINDOW_BITS)
                 self._started = False
-            packed = packed or self._source.read(BLOCK_BYTES) or b""
+            packed, self._begun = packed or self._begun or self._source.read(BLOCK_BYTES) or b"", b""
             if not packed:
                 if self._started:
-                    raise EOFError("it ends inside a gzip member")
+                    raise EOFError(CUT_OFF)
                 break
             self._started = True
             try:
@@ -65,45 +69,68 @@ class Unpacked:
 
 
 class _ReadAhead:
-    def __init__(self, pool: ThreadPoolExecutor, stream: Stream) -> None:
+    def __init__(self, pool: ThreadPoolExecutor, source: Source) -> None:
         self._pool = pool
-        self._stream = stream
-        self._block = memoryview(b"")
-        self._ahead: deque[Future[bytes]] = deque()
-        for _ in range(BLOCKS_AHEAD):
-            self._read_one_more()
+        self._source = source
+        self._members = self._submitted()
+        self._ahead: deque[Callable[[], bytes]] = deque()
+        self._block = b""
+        self._at = 0
+        self._rest: Unpacked | None = None
 
     def read(self, size: int) -> bytes:
-        pieces: list[memoryview] = []
+        pieces: list[bytes] = []
         while size > 0:
-            if not self._block:
-                block = self._ahead.popleft().result()
-                self._read_one_more()
-                if not block:
+            if self._at == len(self._block):
+                self._ahead.extend(islice(self._members, MEMBERS_AHEAD - len(self._ahead)))
+                if not self._ahead:
+                    pieces.append(self._rest.read(size) if self._rest else b"")
                     break
-                self._block = memoryview(block)
-            pieces.append(self._block[:size])
-            self._block = self._block[size:]
+                self._block, self._at = self._ahead.popleft()(), 0
+            # Whole, as most are asked for, it is not copied.
+            pieces.append(self._block[self._at : self._at + size])
+            self._at += len(pieces[-1])
             size -= len(pieces[-1])
         return b"".join(pieces)
 
-    def _read_one_more(self) -> None:
-        self._ahead.append(self._pool.submit(self._stream.read, BLOCK_BYTES))
+    def _submitted(self) -> Iterator[Callable[[], bytes]]:
+        """Yield what gives each member's content, up to the first that does not say its length: a stream from there."""
+        while head := _read(self._source, HEAD_BYTES):
+            length = member_length(head)
+            if length is None:
+                self._rest = Unpacked(self._source, head)
+                return
+            member = head + _read(self._source, length - len(head))
+            yield self._pool.submit(unpack_member, member).result if len(member) == length else _cut_off
+
+
+def _cut_off() -> bytes:
+    raise EOFError(CUT_OFF)
+
+
+def _read(source: Source, size: int) -> bytes:
+    """Return so many bytes; fewer only at the end."""
+    pieces: list[bytes] = []
+    while size > 0 and (piece := source.read(size)):
+        pieces.append(piece)
+        size -= len(piece)
+    return b"".join(pieces)
 
 
 @contextmanager
-def read_ahead(stream: Stream) -> Iterator[Stream]:
+def unpacked(source: Source) -> Iterator[Stream]:
     """
-    Read a stream in a thread of its own while the block lasts: whoever hashes and parses it waits less for it.
+    Give what is in an archive, some members ahead of the reader, for as long as the block lasts.
 
     Args:
-        stream: Goes on returning no bytes at its end.
+        source: The archive, from its beginning.
 
     Returns:
-        The same bytes; what the stream raises is raised where they are read.
+        The bytes. Damage is told where it is read: ValueError if it is no gzip or a checksum is wrong, EOFError if it
+        ends within a member, and what the source raises.
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="unpack") as pool:
+    with ThreadPoolExecutor(UNPACKERS, thread_name_prefix="unpack") as pool:
         try:
-            yield _ReadAhead(pool, stream)
+            yield _ReadAhead(pool, source)
         finally:
             pool.shutdown(cancel_futures=True)

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from pydantic import ValidationError
 
 from include.backup.age_keys import Identity
 from include.backup.age_stream import opened
+from include.backup.background_hash import BackgroundHash
 from include.backup.errors import VerificationError
 from include.backup.manifest import MANIFEST_FILE, FileRecord, Manifest
 from include.backup.names import is_csv
 from include.backup.rows import RowsError, read_copy_file, read_csv_file
 from include.backup.small_file import MAX_BYTES
 from include.backup.tar_members import Stream, read_members
-from include.backup.unpacked import Unpacked, read_ahead
+from include.backup.unpacked import unpacked
 
 
 @dataclass(frozen=True)
@@ -33,23 +33,19 @@ class Verified:
     rows: int
 
 
-class _HashingReader(io.RawIOBase):
+class _HashingReader:
     """Reads the archive once, for the decompression and for its own SHA-256."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        super().__init__()
+    def __init__(self, file: BinaryIO, hashing: Executor) -> None:
         self._file = file
-        self.sha256 = hashlib.sha256()
+        self.sha256 = BackgroundHash(hashing)
         self.bytes = 0
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        size = self._file.readinto(buffer)  # type: ignore[attr-defined]
-        self.sha256.update(memoryview(buffer)[:size])
-        self.bytes += size
-        return int(size)
+    def read(self, size: int) -> bytes:
+        block = self._file.read(size)
+        self.sha256.update(block)
+        self.bytes += len(block)
+        return block
 
 
 def verify_archive(archive: Path, manifest: Manifest, *, identities: Sequence[Identity] = ()) -> Verified:
@@ -75,10 +71,10 @@ def verify_archive(archive: Path, manifest: Manifest, *, identities: Sequence[Id
     Source: specs/011-automated-backup/spec.md FR-5.
     """
     try:
-        with opened(archive, identities) as file:
-            reader = _HashingReader(file)
-            with read_ahead(Unpacked(reader)) as stream:
-                uncompressed, rows = _verify_members(stream, manifest)
+        with opened(archive, identities) as file, ThreadPoolExecutor(1, thread_name_prefix="hash") as hashing:
+            reader = _HashingReader(file, hashing)
+            with unpacked(reader) as stream:
+                uncompressed, rows = _verify_members(stream, manifest, hashing)
     except VerificationError as error:
         raise VerificationError(f"{archive.name}: {_one_line(error)}; do not restore from it") from None
     except (EOFError, OSError, ValueError, tarfile.TarError) as error:
@@ -86,7 +82,7 @@ def verify_archive(archive: Path, manifest: Manifest, *, identities: Sequence[Id
     return Verified(reader.bytes, reader.sha256.hexdigest(), uncompressed, rows)
 
 
-def _verify_members(stream: Stream, manifest: Manifest) -> tuple[int, int]:
+def _verify_members(stream: Stream, manifest: Manifest, hashing: Executor) -> tuple[int, int]:
     expected = {record.name: record for record in manifest.files}
     files_of_rows = {record.name for record in manifest.files if record.kind == "rows"}
     lost = [str(table.name) for table in manifest.tables if table.file not in files_of_rows]
@@ -107,26 +103,22 @@ def _verify_members(stream: Stream, manifest: Manifest) -> tuple[int, int]:
         # Before it is unpacked: a few bytes may claim to be terabytes, and be them.
         said = f"the manifest says {record.bytes}"
         _expect(member.size == record.bytes, f"{record.name} has {member.size} bytes, {said}")
-        rows += _verify_member(member.blocks(), record, manifest)
+        rows += _verify_member(member.blocks(), record, manifest, BackgroundHash(hashing))
         uncompressed += record.bytes
     missing = sorted({*expected, MANIFEST_FILE} - seen)
     _expect(not missing, f"missing: {', '.join(missing)}")
     return uncompressed, rows
 
 
-def _verify_member(blocks: Iterator[bytes], record: FileRecord, manifest: Manifest) -> int:
-    sha256 = hashlib.sha256()
-
+def _verify_member(blocks: Iterator[bytes], record: FileRecord, manifest: Manifest, sha256: BackgroundHash) -> int:
     def hashed() -> Iterator[bytes]:
         for block in blocks:
             sha256.update(block)
             yield block
 
     rows = _parse(hashed(), record, manifest)
-    _expect(
-        sha256.hexdigest() == record.sha256,
-        f"checksum mismatch in {record.name}: got {sha256.hexdigest()}, the manifest says {record.sha256}",
-    )
+    seen = sha256.hexdigest()
+    _expect(seen == record.sha256, f"checksum mismatch in {record.name}: got {seen}, the manifest says {record.sha256}")
     return rows
 
 

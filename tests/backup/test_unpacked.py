@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import random
 import threading
+import tracemalloc
 import zlib
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 from isal import isal_zlib
 
-from include.backup.unpacked import BLOCK_BYTES, BLOCKS_AHEAD, Unpacked, read_ahead
+from include.backup.gzip_members import HEAD_BYTES, MEMBER_BYTES, gzip_member, member_length, unpack_member
+from include.backup.unpacked import MEMBERS_AHEAD, Unpacked, unpacked
 from tests.fix_archives import by_zlib
 
 MUTANTS = 4_000
@@ -65,37 +70,115 @@ def test_what_zlib_refuses_is_refused_and_what_it_takes_is_the_same() -> None:
     assert min(taken, refused) > MUTANTS / 100, (taken, refused)
 
 
-@pytest.mark.parametrize("size", [1, 511, BLOCK_BYTES, 3 * BLOCK_BYTES + 1])
-def test_reading_ahead_gives_the_same_bytes(size: int) -> None:
+def sized(content: bytes) -> bytes:
+    """Return the content as members that say how long they are."""
+    return b"".join(gzip_member(content[at : at + MEMBER_BYTES]) for at in range(0, len(content), MEMBER_BYTES))
+
+
+def test_members_that_say_their_length_are_held_to_what_zlib_says() -> None:
+    """Changed in any byte, cut, or with something between them: the same content, or refused where zlib refuses."""
+    chance = random.Random(20261122)  # noqa: S311 - the same in every run
+    members = [sized(ROWS[:5_000]), sized(ROWS[5_000:5_700]), packed(ROWS[:300], 1), sized(b"end")]
+    whole = b"".join(members)
+    starts = [len(b"".join(members[:number])) for number in range(len(members))]
+    taken = refused = 0
+    for _ in range(MUTANTS):
+        changed = mutant(whole, chance)
+        expected = by_zlib(changed)
+        try:
+            with unpacked(io.BytesIO(changed)) as stream:
+                seen = stream.read(1 << 30)
+        except (ValueError, EOFError):
+            # What says a wrong length is none of ours, whatever gzip makes of it.
+            other_head = any(changed[at : at + HEAD_BYTES] != whole[at : at + HEAD_BYTES] for at in starts)
+            assert expected is None or other_head, changed.hex()
+            refused += 1
+        else:
+            assert seen == expected, changed.hex()
+            taken += 1
+    assert min(taken, refused) > MUTANTS / 100, (taken, refused)
+
+
+@pytest.mark.parametrize("size", [1, 511, MEMBER_BYTES, 3 * MEMBER_BYTES + 1])
+@pytest.mark.parametrize("form", [sized, partial(packed, form=0)], ids=["sized", "plain"])
+def test_reading_ahead_gives_the_same_bytes(form: Callable[[bytes], bytes], size: int) -> None:
     """Whatever sizes are asked for; at the end nothing, however often it is asked."""
     content = ROWS if size == 1 else ROWS * 60
-    with read_ahead(Unpacked(io.BytesIO(packed(content, 0)))) as stream:
+    with unpacked(io.BytesIO(form(content))) as stream:
         pieces = list(iter(lambda: stream.read(size), b""))
         assert stream.read(size) == b""
     assert b"".join(pieces) == content
     assert {len(piece) for piece in pieces[:-1]} <= {size}
 
 
-def test_damage_is_told_where_it_is_read_and_not_before() -> None:
+def test_members_of_all_kinds_follow_one_another() -> None:
+    """As in an archive that this system made, and one of another program behind it."""
+    parts = [b"header", ROWS * 60, b"", b"\0" * 300, ROWS[:1]]
+    content = b"".join(parts)
+    archive = b"".join(map(sized, parts)) + packed(ROWS, 2) + sized(ROWS) + packed(b"", 0)
+    with unpacked(io.BytesIO(archive)) as stream:
+        assert stream.read(1 << 30) == content + ROWS + ROWS
+    assert gzip.decompress(archive) == content + ROWS + ROWS
+
+
+@pytest.mark.parametrize("form", [sized, partial(packed, form=1)], ids=["sized", "plain"])
+def test_damage_is_told_where_it_is_read_and_not_before(form: Callable[[bytes], bytes]) -> None:
     """What comes before it is handed over."""
-    whole = packed(ROWS * 60, 1)
-    with read_ahead(Unpacked(io.BytesIO(whole[: len(whole) // 2]))) as stream:
+    whole = form(ROWS * 60)
+    with unpacked(io.BytesIO(whole[: len(whole) * 2 // 3])) as stream:
         assert stream.read(1000) == ROWS[:1000]
         with pytest.raises(EOFError, match="inside a gzip member"):
             stream.read(1 << 30)
 
 
-def test_reading_ahead_stays_a_few_blocks_ahead_and_leaves_no_thread() -> None:
+def test_a_bomb_that_looks_like_a_member_of_this_system_is_refused() -> None:
+    """It is unpacked no further than a member of this system may go."""
+    bomb = zlib.compressobj(9, zlib.DEFLATED, -15)
+    body = bomb.compress(b"\0" * (100 * MEMBER_BYTES)) + bomb.flush()
+    whole = gzip_member(b"x")
+    head = whole[: HEAD_BYTES - 4] + (HEAD_BYTES + len(body) + 8).to_bytes(4, "little")
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=f"more than {MEMBER_BYTES} bytes"):
+        unpack_member(head + body + whole[-8:])
+    assert tracemalloc.get_traced_memory()[1] < 4 * MEMBER_BYTES
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("content", [b"", b"x", random.Random(1).randbytes(MEMBER_BYTES)])  # noqa: S311
+def test_a_member_says_its_length_and_every_gzip_reads_it(content: bytes) -> None:
+    """Also what does not compress."""
+    member = gzip_member(content)
+    assert member_length(member) == (len(member) or None)
+    assert gzip.decompress(member) == content
+    assert not member or unpack_member(member) == content
+
+
+def test_a_length_that_no_member_has_is_passed_over() -> None:
+    """Nothing so long is read into memory; the stream is read as any gzip is."""
+    member = bytearray(gzip_member(ROWS))
+    member[HEAD_BYTES - 4 : HEAD_BYTES] = b"\xff" * 4
+    assert member_length(bytes(member)) is None
+    with unpacked(io.BytesIO(bytes(member))) as stream:
+        assert stream.read(1 << 30) == ROWS
+
+
+def test_reading_ahead_stays_a_few_members_ahead_and_leaves_no_thread() -> None:
     """Memory does not grow with the archive; whoever stops in the middle waits for nothing."""
+    whole = sized(ROWS * 20)
     read: list[int] = []
 
     class Endless:
+        def __init__(self) -> None:
+            self.left = b""
+
         def read(self, size: int) -> bytes:
             read.append(size)
-            return b"x" * size
+            self.left = self.left or whole
+            piece, self.left = self.left[:size], self.left[size:]
+            return piece
 
     before = threading.active_count()
-    with read_ahead(Endless()) as stream:
-        stream.read(BLOCK_BYTES)
-    assert sum(read) <= (BLOCKS_AHEAD + 2) * BLOCK_BYTES
+    with unpacked(Endless()) as stream:
+        stream.read(MEMBER_BYTES // 2)
+    assert sum(read) <= (MEMBERS_AHEAD + 1) * len(whole)
     assert threading.active_count() == before
