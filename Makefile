@@ -17,10 +17,10 @@ VENV_PYTHON = .venv/bin/python
 UV = .venv/uv/bin/uv
 READY = .venv/.ready
 
-.PHONY: help demo backup test bench lint api requirements clean
+.PHONY: help demo backup test test-containers bench lint api requirements clean
 
 help: ## List these targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F '|' '{ printf "%-20s%s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F '|' '{ printf "%-23s%s\n", $$1, $$2 }'
 
 demo: $(READY) ## Start everything, make one real backup and show it; stays until Ctrl-C (ONCE=1: ends)
 	@exec $(VENV_PYTHON) -m include.demo up $(if $(filter-out 0,$(ONCE)),--once)
@@ -30,6 +30,10 @@ backup: $(READY) ## Make one more backup in the running demo
 
 test: $(READY) ## Run all tests (ARGS='-k name': some of them; JOBS=0: one after the other)
 	@exec $(VENV_PYTHON) -m pytest --numprocesses=$(JOBS) --dist=loadfile $(ARGS)
+
+test-containers: $(READY) ## As root: build the image, run the stack in a real Docker engine (15 minutes)
+	@.ci/docker "$(CURDIR)/var/docker" engine
+	@PATH="$(CURDIR)/var/docker/bin:$$PATH" TEST_DOCKER="$(CURDIR)/var/docker" exec $(VENV_PYTHON) -m pytest tests/end_to_end/test_containers.py $(ARGS)
 
 bench: $(READY) ## Measure backup and restore against other tools (SIZE=1GB ROUNDS=5); writes docs/benchmarks
 	@exec $(VENV_PYTHON) -m benchmarks

@@ -55,6 +55,7 @@ def kind_of(item: pytest.Item) -> str:
         "dags": "DAG",
         "specs": "specification",
         "docs": "specification",
+        "containers": "specification",
         "end_to_end": "end-to-end",
     }
     if folder in by_folder:
