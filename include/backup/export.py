@@ -24,6 +24,7 @@ from include.backup.leaving import Leaving, find_leaving
 from include.backup.locks import name_holders
 from include.backup.manifest import Record, SequenceRecord, ServerRecord, TableRecord
 from include.backup.names import QualifiedName, quote_literal
+from include.backup.pace import Pace
 from include.backup.progress import Progress
 from include.backup.references import tables_referred_to, take_along
 from include.backup.run import utc_now
@@ -71,11 +72,19 @@ class Export:
         clients: psql and pg_dump, not older than the server.
         folder: Where the compressed parts go; must exist.
         parallel: How many connections carry rows at once.
+        bytes_per_second: How many bytes of rows all of them take at most; 0 for as many as there are.
         waits: Whether it waits for another run that is exporting the database.
     """
 
     def __init__(
-        self, database: Database, clients: Clients, folder: Path, *, parallel: int, waits: bool = True
+        self,
+        database: Database,
+        clients: Clients,
+        folder: Path,
+        *,
+        parallel: int,
+        bytes_per_second: int = 0,
+        waits: bool = True,
     ) -> None:
         self._database = database
         self._clients = clients
@@ -84,6 +93,7 @@ class Export:
         self._waits = waits
         self._streams = Streams(database, folder)
         self._progress = Progress(folder)
+        self._pace = Pace(bytes_per_second, self._streams.cancelled)
         self._warnings: list[str] = []
         self._session: Session | None = None
 
@@ -159,7 +169,7 @@ class Export:
         catalog = read_catalog(session)
         selections = plan(catalog)
         sequences = _read_sequences(session, catalog)
-        files = FileExport(snapshot, self._clients, self._streams, self._folder, self._progress)
+        files = FileExport(snapshot, self._clients, self._streams, self._folder, self._progress, self._pace)
         exported = self._export_files(session, catalog, selections, files)
         parts = (exported.schema, *exported.rows, files.sequences(sequences), exported.constraints)
         session.execute("COMMIT")

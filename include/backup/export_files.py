@@ -14,6 +14,7 @@ from include.backup.errors import BackupError, ObjectGoneError, TemporaryError
 from include.backup.gzip_part import GzipPart, PartRecord, Section, part_path
 from include.backup.manifest import SequenceRecord, TableRecord, WindowRecord
 from include.backup.names import copy_text_file, is_csv, quote_literal
+from include.backup.pace import Pace
 from include.backup.progress import Progress
 from include.backup.selection import Selection
 from include.backup.streams import DumpHeader, EndMarker, EndMarkerFound, Streams
@@ -45,15 +46,19 @@ class FileExport:
         streams: Runs them.
         folder: Where the parts go.
         progress: Is told of every block.
+        pace: Is waited for after every block.
     """
 
-    def __init__(self, snapshot: str, clients: Clients, streams: Streams, folder: Path, progress: Progress) -> None:
+    def __init__(
+        self, snapshot: str, clients: Clients, streams: Streams, folder: Path, progress: Progress, pace: Pace
+    ) -> None:
         self.warnings: list[str] = []
         self._snapshot = snapshot
         self._clients = clients
         self._streams = streams
         self._folder = folder
         self._progress = progress
+        self._pace = pace
 
     def dump(self, section: str, file: str, not_valid: tuple[ForeignKey, ...] = ()) -> PartRecord:
         """Write one section of the whole database's schema."""
@@ -124,6 +129,7 @@ class FileExport:
             self._progress.add(part.name, name, block)
             if not framed:
                 end_marker.look_at(block)
+            self._pace.took(len(block))
 
         script = (
             f"{NO_TRANSACTION_TIMEOUT} \\g /dev/null\n"

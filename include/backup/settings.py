@@ -126,6 +126,7 @@ class Settings(SourceSettings, MetricsSettings):
     backup_group: str | None = None
     backup_config_dir: AbsolutePath = Path("/config")
     backup_parallel: Annotated[int, Field(ge=1, le=16)] = 2
+    backup_max_mb_per_second: Annotated[int, Field(ge=0)] = 0
 
     backup_min_size_mb: Annotated[int, Field(ge=0)] = 1
     backup_max_size_mb: Positive = 100

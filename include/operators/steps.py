@@ -37,6 +37,7 @@ from include.backup.masking import mask
 from include.backup.prerequisites import CheckResult
 from include.backup.scope import load_scope
 from include.backup.selection import Selection, require_tables, select_rows
+from include.backup.settings import BYTES_PER_MB
 from include.backup.summary import SummaryInput, SummaryResult
 from include.backup.templates import size_text
 from include.backup.verify_published import verify_published
@@ -106,7 +107,14 @@ def export_database(task: BackupTask) -> int:
     database = source_database(settings.backup_connection)
     with database.connect() as session:
         clients = find_clients(session.info.server_version // 10000)
-    export = Export(database, clients, folder, parallel=settings.backup_parallel, waits=not task.may_be_left_out)
+    export = Export(
+        database,
+        clients,
+        folder,
+        parallel=settings.backup_parallel,
+        bytes_per_second=settings.backup_max_mb_per_second * BYTES_PER_MB,
+        waits=not task.may_be_left_out,
+    )
     task.cancel = export.cancel
 
     def plan(catalog: Catalog) -> tuple[Selection, ...]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -20,6 +21,7 @@ from include.backup.catalog import Catalog
 from include.backup.database import APPLICATION_NAME
 from include.backup.errors import BackupError, TemporaryError
 from include.backup.export import ADVISORY_LOCK, Export, ExportResult
+from include.backup.references import take_along
 from include.backup.run import utc_now
 from include.backup.selection import Selection
 from include.demo.embedded_postgres import EmbeddedPostgres
@@ -130,6 +132,47 @@ def test_what_comes_after_the_snapshot_is_in_no_file(
     assert [table.rows for table in result.tables] == [20000, 20000]
     for file in ("schema.sql", "constraints.sql"):
         assert b"public.late" not in gzip.decompress((tmp_path / "parts" / f"{file}.gz").read_bytes())
+
+
+def test_rows_that_no_reference_changes_leave_while_references_are_followed(
+    postgres: EmbeddedPostgres,
+    new_database: NewDatabase,
+    make_pipeline: MakePipeline,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The export does not wait for the answer with everything; what references may bring rows of waits."""
+    conninfo = new_database(postgres)
+    run_sql(
+        conninfo,
+        "CREATE TABLE bills (id int PRIMARY KEY, at timestamptz)",
+        "CREATE TABLE items (id int PRIMARY KEY, bill int REFERENCES bills, at timestamptz)",
+        "INSERT INTO bills VALUES (1, '2001-01-01'), (2, '2001-01-01'), (3, now())",
+        "INSERT INTO items SELECT n, 1, now() FROM generate_series(1, 9000) n",
+    )
+    scope = "{version: 1, windowed: {bills.csv: {table: bills, column: at}, items.csv: {table: items, column: at}}}"
+    pipeline, parts = make_pipeline(conninfo, scope), tmp_path / "parts"
+
+    def follow(*arguments: Any) -> tuple[Selection, ...]:
+        wait_until(lambda: any(path.stat().st_size for path in parts.glob("items.csv.gz")))
+        assert not list(parts.glob("bills.csv.gz"))
+        return take_along(*arguments)
+
+    monkeypatch.setattr("include.backup.export.take_along", follow)
+    result = pipeline.export(parts).run(pipeline.plan, cut_off=utc_now())
+    assert {table.name: table.rows for table in result.tables} == {"bills": 2, "items": 9000}
+    assert [part.name for part in result.parts if part.kind == "rows"] == ["bills.csv", "items.csv"]
+
+
+def test_export_takes_no_more_than_its_limit(two_tables: Pipeline, tmp_path: Path) -> None:
+    """All connections together; the rows are the same."""
+    free = two_tables.export(tmp_path / "free").run(two_tables.plan, cut_off=utc_now())
+    (tmp_path / "slow").mkdir()
+    taken = sum(table.bytes for table in free.tables)
+    slow = Export(two_tables.database, two_tables.clients, tmp_path / "slow", parallel=2, bytes_per_second=taken)
+    started = time.monotonic()
+    assert slow.run(two_tables.plan, cut_off=utc_now()).tables == free.tables
+    assert time.monotonic() - started >= 1
 
 
 def test_second_export_waits_for_its_turn(postgres: EmbeddedPostgres, two_tables: Pipeline, tmp_path: Path) -> None:
