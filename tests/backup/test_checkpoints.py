@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -161,13 +161,14 @@ def test_wrong_schedule_of_an_entry_is_named_and_takes_no_other_away(name: Name)
 def test_health_check_counts_checkpoints_in_minutes(folder: Path) -> None:
     """By the limit that the watch has left; the nightly backup keeps its hours."""
     (folder / "checkpoints").mkdir(mode=0o700)
+    now = datetime.now(timezone.utc)
     publish_archive(folder, hours_old=20)
-    publish_archive(folder / "checkpoints", hours_old=25 / 60)
+    publish_archive(folder / "checkpoints", hours_old=25 / 60, now=now)
     write_limits(known_fleet(), load_settings())
     environment = {"BACKUP_DIR": str(folder), "PATH": os.environ["PATH"]}
     done = subprocess.run([SCRIPT], env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout[:3]) == (0, "OK:")
-    report = check_fleet(read_fleet_limits(environment), now=NOW + timedelta(minutes=10))
+    report = check_fleet(read_fleet_limits(environment), now=now + timedelta(minutes=10))
     assert not report.healthy
     assert report.reason.startswith("1 of 2 backups; critical_backup_checkpoints: the last backup that succeeded is 35")
     assert "expected at most BACKUP_CHECKPOINT_MAX_AGE_MINUTES=30" in report.reason

@@ -71,7 +71,8 @@ def test_no_slot_of_checkpoints_is_missed_and_no_size_is_odd(checkpoints: Checkp
     unpause("critical_backup_checkpoints")
     succeed(watch.site, 1)
     checkpoints.folder.mkdir(mode=0o700)
-    made = [publish_archive(checkpoints.folder, hours_old=hours / 4, size=size) for hours, size in
+    now = datetime.now(UTC)
+    made = [publish_archive(checkpoints.folder, hours_old=hours / 4, now=now, size=size) for hours, size in
             ((20, 2 << 20), (16, 2 << 20), (12, 2 << 20), (8, 2 << 20), (4, 2 << 20), (0.5, 1))]  # fmt: skip
     assert watch.look() == []
     made[2].unlink()

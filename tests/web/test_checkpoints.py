@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,7 @@ import pytest
 from include.backup.manifest import RunRecord
 from tests.auth_manager import ONE_BACKUP_ONLY
 from tests.fix_api_server import METRICS_TOKEN, ApiServer
-from tests.fix_archives import NOW, publish_archive
+from tests.fix_archives import publish_archive
 from tests.fix_browser import Visit
 from tests.fix_fleet import ORDERS, write_fleet
 
@@ -25,11 +25,13 @@ def archives(api_server: ApiServer) -> tuple[Path, Path]:
     folders = [api_server.backup_dir / name for name in ("orders", CHECKPOINTS)]
     for folder in folders:
         folder.mkdir(mode=0o700)
-    publish_archive(api_server.backup_dir, hours_old=1)
-    slot = NOW.replace(hour=3, minute=30, second=0)
-    slot -= timedelta(days=slot > NOW)
+    now = datetime.now(timezone.utc)
+    publish_archive(api_server.backup_dir, hours_old=1, now=now)
+    slot = now.replace(hour=3, minute=30, second=0, microsecond=0)
+    slot -= timedelta(days=slot > now)
     run = RunRecord(run_id="scheduled__1", kind="scheduled", stands_for=slot, reason="")
-    return publish_archive(folders[0], hours_old=3, run=run), publish_archive(folders[1], hours_old=7 / 60, run=run)
+    night = publish_archive(folders[0], hours_old=3, now=now, run=run)
+    return night, publish_archive(folders[1], hours_old=7 / 60, now=now, run=run)
 
 
 def test_page_of_a_backup_names_its_checkpoints_and_theirs_shows_minutes(
@@ -106,7 +108,7 @@ def test_archive_of_checkpoints_expires_after_hours(api_server: ApiServer, archi
     """The list promises what retention does: a day, not thirty; the newest seven stay."""
     folder = api_server.backup_dir / CHECKPOINTS
     for minutes in range(10, 80, 10):
-        publish_archive(folder, hours_old=1 + minutes / 60, succeeded=False)
+        publish_archive(folder, hours_old=1 + minutes / 60, now=datetime.now(timezone.utc), succeeded=False)
     answer = api_server.get(f"/backup/history?backup={CHECKPOINTS}", "admin").json()["archives"]
     assert [archive["expires_at"] for archive in answer[:7]] == [None] * 7
     assert answer[7]["expires_at"][:10] > answer[7]["snapshot_at"][:10]
