@@ -52,7 +52,10 @@ def make_dag(settings: Settings) -> DAG:
         description="Nightly verified backup of the critical tables, mailed to the administrators"
         if mails
         else f"Verified backups between those of {settings.backup.parent.dag_id}, without mail",
-        schedule=CronTriggerTimetable(settings.backup_schedule, timezone=settings.backup_timezone),
+        # A DAG that is new begins with the next slot; Airflow's default, also False, makes up for one of hours ago.
+        schedule=CronTriggerTimetable(
+            settings.backup_schedule, timezone=settings.backup_timezone, run_immediately=timedelta(0)
+        ),
         catchup=False,
         max_active_runs=1,
         dagrun_timeout=timedelta(minutes=settings.backup_run_timeout_minutes),

@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 import psycopg
 import pytest
 from airflow.sdk import DAG, TriggerRule
+from airflow.timetables.base import TimeRestriction
 
 from include.backup.manifest import Sidecar, read_sidecar
 from include.backup.status import LAST_SIZE_FILE, LAST_SUCCESS_FILE
@@ -146,6 +147,19 @@ def test_schedule_and_time_zone_come_from_the_environment(
     slots = airflow.stored_dag().iter_dagrun_infos_between(first, last)
     assert [str(slot.logical_date) for slot in slots] == ["2026-03-22 04:30:00+00:00", "2026-03-29 03:30:00+00:00"]
     assert dag.dagrun_timeout == timedelta(minutes=90)
+
+
+def test_new_dag_begins_with_the_next_slot(airflow: LocalAirflow, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who unpauses it half an hour after a slot gets no run of that slot, which nobody asked for."""
+    passed = datetime.now(timezone.utc) - timedelta(minutes=30)
+    monkeypatch.setenv("ADMIN_EMAILS", "admin@example.com")
+    monkeypatch.setenv("BACKUP_SCHEDULE", f"{passed.minute} {passed.hour} * * *")
+    airflow.load_dag()
+    never = TimeRestriction(earliest=None, latest=None, catchup=False)
+    timetable = airflow.stored_dag().timetable
+    slot = timetable.next_dagrun_info(last_automated_data_interval=None, restriction=never)
+    assert slot
+    assert slot.run_after > datetime.now(timezone.utc)
 
 
 def test_dag_file_reads_no_database_and_no_connection_when_it_is_parsed(
