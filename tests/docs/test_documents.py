@@ -1,4 +1,4 @@
-"""The documents: links that lead somewhere, a complete reference, one user page in two languages, a runbook to follow."""
+"""The documents: links lead somewhere, the reference is complete, the user pages agree, the runbook can be followed."""
 
 from __future__ import annotations
 
