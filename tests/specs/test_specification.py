@@ -51,7 +51,7 @@ _CRITERION = re.compile(r"^- \[ \] .+\((1\.0|later)\b", re.MULTILINE)
 _LAID_OUT = re.compile(r"^(?:    )?[├└]── (\S+[^/\s])$", re.MULTILINE)
 _FENCED = re.compile(r"^```\w*\n.*?^```$", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`([^`\n]+)`")
-_VARIABLE = re.compile(r"\b(?:BACKUP|POSTGRES|SMTP|ADMIN)_[A-Z_]+\b(?!\.(?:md|txt))")
+_VARIABLE = re.compile(r"\b(?:BACKUP|POSTGRES|SMTP|ADMIN)_[A-Z_]+\b(?!\.(?:th\.)?(?:md|txt))")
 _FIGURE = re.compile(r"\d+(?:[.,:]\d+)*")
 
 
