@@ -112,9 +112,20 @@ def api_server_process(airflow: LocalAirflow, tmp_path_factory: pytest.TempPathF
         process.wait_or_kill(STOP_SECONDS)
 
 
+def unpause_dags() -> None:
+    """Let Airflow have no DAG that is paused, as those are that it has just met."""
+    from airflow.models import DagModel  # noqa: PLC0415 - only where Airflow is there
+    from airflow.utils.session import create_session  # noqa: PLC0415
+    from sqlalchemy import update  # noqa: PLC0415
+
+    with create_session() as session:
+        session.execute(update(DagModel).values(is_paused=False))
+
+
 @pytest.fixture
 def api_server(api_server_process: ApiServer) -> ApiServer:
-    """A real api-server whose BACKUP_DIR is there, and empty; its scope file is the packaged one."""
+    """A real api-server whose BACKUP_DIR is there, and empty; its scope file is the packaged one, no DAG is paused."""
+    unpause_dags()
     shutil.copy(PACKAGED_SCOPE_FILE, api_server_process.scope_file)
     shutil.rmtree(api_server_process.backup_dir, ignore_errors=True)
     api_server_process.backup_dir.mkdir(mode=0o700)

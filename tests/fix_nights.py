@@ -17,7 +17,7 @@ from include.backup.drill_record import DrillRecord, write_drill
 from include.backup.manifest import FileRecord, RunRecord, TableRecord
 from include.backup.run import Kind
 from tests.fix_airflow import LocalAirflow
-from tests.fix_api_server import ApiServer
+from tests.fix_api_server import ApiServer, unpause_dags
 from tests.fix_archives import ENCRYPTION, NOW, make_table, publish_archive
 
 DAY = timedelta(days=1)
@@ -179,7 +179,7 @@ def nights(airflow: LocalAirflow, api_server: ApiServer, monkeypatch: pytest.Mon
     from airflow.models import DagModel, DagRun  # noqa: PLC0415 - only where Airflow is there
     from airflow.models.backfill import Backfill, BackfillDagRun  # noqa: PLC0415
     from airflow.utils.session import create_session  # noqa: PLC0415
-    from sqlalchemy import delete, update  # noqa: PLC0415
+    from sqlalchemy import delete  # noqa: PLC0415
 
     monkeypatch.setenv("ADMIN_EMAILS", "admin@example.com")
     monkeypatch.setenv("BACKUP_DIR", os.fspath(api_server.backup_dir))
@@ -188,7 +188,7 @@ def nights(airflow: LocalAirflow, api_server: ApiServer, monkeypatch: pytest.Mon
             airflow.load_dag()
         for model in (BackfillDagRun, DagRun, Backfill):
             session.execute(delete(model))
-        session.execute(update(DagModel).values(is_paused=False))
+    unpause_dags()
     return Nights(api_server.backup_dir, airflow)
 
 
