@@ -41,7 +41,7 @@ SELECT md5('credit ' || n)::uuid,
            WHEN 5 THEN 'Welcome bonus'
            WHEN 6 THEN 'Invoice INV-' || lpad((b %% 10000000)::text, 8, '0')
        END,
-       %(begin)s::timestamptz + (n - %(first)s) * (%(end)s::timestamptz - %(begin)s::timestamptz) / %(rows)s
+       %(begin)s::timestamptz + (n - %(first)s)::float8 / %(rows)s * (%(end)s::timestamptz - %(begin)s::timestamptz)
            + (b %% 997) * interval '1 microsecond'
 FROM known, generate_series(%(first)s::bigint, %(first)s::bigint + %(rows)s - 1) AS n,
      LATERAL (SELECT hashint8extended(n, 1) & 2147483647 AS a, hashint8extended(n, 2) & 2147483647 AS b) AS chance
@@ -62,7 +62,7 @@ SELECT 1000000000 + n,
            || '", "rate": ' || 100 + b %% 150 || 'e-2, "session": "' || to_hex(a) || to_hex(b)
            || '", "device": "' || (ARRAY['android', 'ios', 'web'])[1 + a / 4 %% 3]
            || '", "balance": ' || b %% 90000 || '}')::jsonb,
-       %(begin)s::timestamptz + (n - %(first)s) * (%(end)s::timestamptz - %(begin)s::timestamptz) / %(rows)s
+       %(begin)s::timestamptz + (n - %(first)s)::float8 / %(rows)s * (%(end)s::timestamptz - %(begin)s::timestamptz)
            + (a %% 997) * interval '1 microsecond'
 FROM known, generate_series(%(first)s::bigint, %(first)s::bigint + %(rows)s - 1) AS n,
      LATERAL (SELECT hashint8extended(n, 3) & 2147483647 AS a, hashint8extended(n, 4) & 2147483647 AS b) AS chance

@@ -38,8 +38,11 @@ _TABLES = f"""
      WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
        AND {_USER_SCHEMA} AND NOT {_OF_EXTENSION}"""
 
+# Since PostgreSQL 18 a column is called NOT NULL while its constraint may not have been validated yet.
 _COLUMNS = """
-    SELECT attrelid, attname, format_type(atttypid, NULL), attgenerated <> '', format_type(atttypid, atttypmod)
+    SELECT attrelid, attname, format_type(atttypid, NULL), attgenerated <> '', format_type(atttypid, atttypmod),
+           attnotnull AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.contype = 'n' AND k.conrelid = attrelid
+                                         AND k.conkey = ARRAY[attnum] AND NOT k.convalidated)
       FROM pg_attribute WHERE attrelid = ANY(%s) AND attnum > 0 AND NOT attisdropped
      ORDER BY attrelid, attnum"""
 
@@ -94,12 +97,17 @@ _SERVER = """
 
 @dataclass(frozen=True)
 class Column:
-    """A column; a generated one is computed on load and never exported. `sql_type` is for CREATE TABLE."""
+    """
+    A column; a generated one is computed on load and never exported. `sql_type` is for CREATE TABLE.
+
+    `not_null` if no row can lack a value.
+    """
 
     name: str
     type: str
     generated: bool
     sql_type: str
+    not_null: bool = False
 
 
 @dataclass(frozen=True)

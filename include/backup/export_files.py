@@ -180,7 +180,7 @@ def _table_record(selection: Selection, *, rows: int, section: Section) -> Table
         offset=section.offset,
         bytes=section.bytes,
         sha256=section.sha256,
-        window=WindowRecord(**dataclasses.asdict(window)) if window else None,
+        window=WindowRecord(column=window.column, months=window.months, since=window.since) if window else None,
     )
 
 

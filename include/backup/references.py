@@ -56,12 +56,14 @@ def _one_step(
 ) -> _Found:
     """Follow every key once, from the rows found last (at first: from all rows in the window)."""
     step: _Found = defaultdict(lambda: defaultdict(set))
-    for key in keys:
-        for source in _sources(taken[key.table], None if newest is None else newest.get(key.table, {})):
-            for leaf, ctid in session.execute(_referred_rows(key, source, taken[key.referenced])):
-                if ctid not in found[key.referenced][leaf]:
-                    found[key.referenced][leaf].add(ctid)
-                    step[key.referenced][leaf].add(ctid)
+    for table in dict.fromkeys(key.table for key in keys):
+        its_keys = [key for key in keys if key.table == table]
+        for source in _sources(taken[table], None if newest is None else newest.get(table, {})):
+            for number, leaf, ctid in session.execute(_referred_rows(its_keys, source, taken)):
+                referenced = its_keys[number].referenced
+                if ctid not in found[referenced][leaf]:
+                    found[referenced][leaf].add(ctid)
+                    step[referenced][leaf].add(ctid)
     return step
 
 
@@ -71,12 +73,22 @@ def _sources(selection: Selection, newest: dict[str, set[str]] | None) -> list[s
     return [f"(SELECT * FROM ONLY {leaf} t WHERE t.ctid = ANY ({tid_array(ctids)}))" for leaf, ctids in newest.items()]
 
 
-def _referred_rows(key: ForeignKey, source: str, referenced: Selection) -> str:
-    assert referenced.window is not None  # noqa: S101 - only windowed tables are asked for
-    return (
-        f"SELECT DISTINCT p.tableoid::regclass::text, p.ctid::text FROM {source} c "
-        f"JOIN {referenced.source_sql} p ON {key.join_sql('c', 'p')} WHERE {referenced.window.outside('p')}"
-    )
+def _referred_rows(keys: list[ForeignKey], source: str, taken: dict[QualifiedName, Selection]) -> str:
+    """Return a query that reads a table once for all of its keys: the number of a key, and a row that it refers to."""
+    columns, joins, rows = [], [], []
+    for number, key in enumerate(keys):
+        referenced, alias = taken[key.referenced], f"p{number}"
+        assert referenced.window is not None  # noqa: S101 - only windowed tables are asked for
+        on = f"{key.join_sql('c', alias)} AND {referenced.window.outside(alias)}"
+        joins.append(f"LEFT JOIN {referenced.source_sql} {alias} ON {on}")
+        columns.append(f"{alias}.tableoid AS leaf{number}, {alias}.ctid AS row{number}")
+        is_found = f"row{number} IS NOT NULL"
+        rows.append(
+            f"SELECT DISTINCT {number}, leaf{number}::regclass::text, row{number}::text FROM r WHERE {is_found}"
+        )
+    found = " OR ".join(f"p{number}.ctid IS NOT NULL" for number in range(len(keys)))
+    referred = f"SELECT {', '.join(columns)} FROM {source} c {' '.join(joins)} WHERE {found}"
+    return f"WITH r AS MATERIALIZED ({referred}) {' UNION ALL '.join(rows)}"
 
 
 def _sorted(leaves: dict[str, set[str]]) -> dict[str, tuple[str, ...]]:

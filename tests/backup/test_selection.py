@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -14,3 +15,4 @@ def test_window_cut_off_in_any_zone_is_written_in_utc() -> None:
     since = "'2026-02-28 17:00:00+00'"
     assert window.inside("t") == f'(t."at" >= {since} OR t."at" IS NULL)'
     assert window.outside("t") == f't."at" < {since}'
+    assert dataclasses.replace(window, not_null=True).inside("t") == f't."at" >= {since}'

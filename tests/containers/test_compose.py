@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -103,6 +104,18 @@ def test_configuration_is_mounted_read_only_where_tasks_run(project: Project) ->
         for place in {"/config", "/config/ssl"} & set(seen):
             assert seen[place]["read_only"] is True
             assert not seen[place]["bind"].get("create_host_path", False)
+
+
+def test_scope_is_seen_by_whatever_reads_it(project: Project) -> None:
+    """Tasks, the dag-processor, the page and the health check: all the same file, which nobody here can change."""
+    for folder in ("", "/srv/scope"):
+        project.settings({**FILLED_IN, "BACKUP_SCOPE_SOURCE": folder})
+        made = services(project, PRODUCTION)
+        seen = {name: mounts(service)["/scope"] for name, service in made.items() if "/scope" in mounts(service)}
+        assert set(seen) == {*WRITES, "backup"}
+        assert {mount["source"] for mount in seen.values()} == {folder or os.fspath(project.folder / "include")}
+        assert all(mount["read_only"] for mount in seen.values())
+        assert {made[name]["environment"]["BACKUP_SCOPE_FILE"] for name in seen} == {"/scope/scope.yaml"}
 
 
 def test_backups_are_written_by_who_must(project: Project) -> None:
