@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from include.backup.durable import named
-from include.backup.gzip_members import MemberWriter
+from include.backup.gzip_members import FastMember, MemberWriter, SmallMember
 from include.backup.manifest import FileKind, FileRecord
 from include.backup.rights import PRIVATE_FILE
 
@@ -50,6 +50,8 @@ class GzipPart:
     """
     A writer: bytes go in, gzip members come out in one file of the folder (mode 0600).
 
+    The first member is made small, all that most tables need; what comes after it is made fast.
+
     Use as a context manager; `record` is complete after it. A section is a stretch whose size and SHA-256
     are wanted apart from the whole file's (one table of several).
     """
@@ -65,7 +67,7 @@ class GzipPart:
         self._section_start = 0
 
     def __enter__(self) -> Self:
-        self._member = MemberWriter()
+        self._member: MemberWriter = SmallMember()
         self._file = os.fdopen(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE), "wb", 0)
         return self
 
@@ -88,7 +90,7 @@ class GzipPart:
         while left:
             if not self._member.room:
                 self._put(self._member.end())
-                self._member = MemberWriter()
+                self._member = FastMember()
             now, left = left[: self._member.room], left[self._member.room :]
             self._member.add(now)
 

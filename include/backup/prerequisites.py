@@ -22,7 +22,7 @@ from include.backup.manifest import Record
 from include.backup.not_carried import connection_limit_errors
 from include.backup.rights import folder_errors
 from include.backup.scope import Scope, load_scope
-from include.backup.scope_audit import Windows, audit_scope
+from include.backup.scope_audit import Audit, Windows, audit_scope
 from include.backup.settings import BYTES_PER_MB, Settings
 
 # What tables take on the server shrinks at least threefold, and parts become the archive without being on the disk
@@ -41,12 +41,13 @@ class CheckResult(Record):
 
 @dataclass
 class Findings:
-    """Errors stop the run, warnings go into mail and manifest, hints into the log."""
+    """Errors stop the run, warnings go into mail and manifest, hints into the log; the audit, if there was one."""
 
     errors: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     hints: list[str] = field(default_factory=list)
     may_pass: bool = True
+    audit: Audit | None = None
 
     def raise_errors(self) -> None:
         """
@@ -114,7 +115,7 @@ def _check_database(
             catalog = read_catalog(session)
             if scope:
                 windows = Windows(cut_off_for, settings.backup_window_months)
-                audit = audit_scope(session, catalog, scope, windows, role=database.user)
+                audit = findings.audit = audit_scope(session, catalog, scope, windows, role=database.user)
                 findings.refuse(*audit.errors)
                 findings.warnings += audit.warnings
                 findings.hints += audit.hints

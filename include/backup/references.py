@@ -6,7 +6,7 @@ import dataclasses
 from collections import defaultdict
 
 from include.backup.catalog import Catalog, ForeignKey, Session
-from include.backup.names import QualifiedName
+from include.backup.names import QualifiedName, quote
 from include.backup.selection import Selection, by_name, tid_array
 
 # Per table, per partition: the ctids found so far.
@@ -86,8 +86,10 @@ def _referred_rows(keys: list[ForeignKey], source: str, taken: dict[QualifiedNam
         rows.append(
             f"SELECT DISTINCT {number}, leaf{number}::regclass::text, row{number}::text FROM r WHERE {is_found}"
         )
+    # Most rows of some tables refer to nothing, and then they need not be joined.
+    refers = " OR ".join(f"c.{quote(key.columns[0])} IS NOT NULL" for key in keys)
     found = " OR ".join(f"p{number}.ctid IS NOT NULL" for number in range(len(keys)))
-    referred = f"SELECT {', '.join(columns)} FROM {source} c {' '.join(joins)} WHERE {found}"
+    referred = f"SELECT {', '.join(columns)} FROM {source} c {' '.join(joins)} WHERE ({refers}) AND ({found})"
     return f"WITH r AS MATERIALIZED ({referred}) {' UNION ALL '.join(rows)}"
 
 

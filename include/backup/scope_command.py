@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if command == "backups":
             return _backups()
         settings = load_source_settings()
-        return _run(_COMMANDS[command], Asked(settings, _database(settings), Backup(backup_id)))
+        return _run(_COMMANDS[command], Asked(settings, source_of(settings), Backup(backup_id)))
     except ScopeError as error:
         return _fail(error, WRONG)
     except BackupError as error:
@@ -104,7 +104,8 @@ def _fail(error: BackupError, status: int) -> int:
     return status
 
 
-def _database(settings: SourceSettings) -> Database:
+def source_of(settings: SourceSettings) -> Database:
+    """Return the database of POSTGRES_HOST and the others. Raises SettingsError if it is not said who logs in."""
     if not settings.postgres_user:
         raise SettingsError("POSTGRES_USER is not set; expected the role that makes the backups")
     return Database(
