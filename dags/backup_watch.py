@@ -1,8 +1,9 @@
 """
 # backup_watch
 
-Looks at the backups every hour, every 10 minutes where there are checkpoints, and mails every administrator when something is wrong: **once for an incident, once a
-day while it lasts, and once when it is over**. It makes, changes and removes nothing.
+Looks at the backups every hour, every 10 minutes where there are checkpoints, and mails every administrator when
+something is wrong: **once for an incident, once a day while it lasts, and once when it is over**. It makes, changes and
+removes nothing.
 
 | it says | when | do |
 |---|---|---|
