@@ -19,10 +19,11 @@ STEPS = 13  # tasks of critical_backup that run in one run
 TASK_SECONDS = 2.5  # a slot's time for one small step, the worker's own included: the median of two runs under Celery
 TURN_SECONDS = 1.0  # of the scheduler, while it is busy: an assumption
 
-# Two connections, two cores: docs/benchmarks/restore.json of 2026-11-20.
-MEASURED_BYTES = 281_078_365
-MEASURED_SECONDS = (2.175, 0.364, 1.559)  # export, archive, verify
-MEASURED_ARCHIVE_BYTES = 106_448_754
+# Two connections, two cores: docs/benchmarks/data_path.json of 2026-11-22.
+MEASURED_BYTES = 765_521_383
+MEASURED_SECONDS = (5.54, 0.66, 2.21)  # export, archive, verify
+MEASURED_ARCHIVE_BYTES = 248_547_581
+DISK_TIMES = 1.05  # of the archive, while it is put together: docs/benchmarks/disk.md
 LARGE_GB = (10, 100, 1000)
 
 
@@ -163,7 +164,7 @@ def one_large() -> Iterator[str]:
         minutes = [seconds * times / 60 for seconds in MEASURED_SECONDS]
         steps = " | ".join(f"{minute:,.0f} min" for minute in (*minutes, sum(minutes)))
         size = MEASURED_ARCHIVE_BYTES * times / 1e9
-        yield f"| {gigabytes:,} GB | {steps} | {size:,.0f} GB | {2 * size:,.0f} GB | {30 * size:,.0f} GB |"
+        yield f"| {gigabytes:,} GB | {steps} | {size:,.0f} GB | {DISK_TIMES * size:,.0f} GB | {30 * size:,.0f} GB |"
 
 
 def main() -> int:

@@ -84,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     check.add_argument("--mail", metavar="ADDRESS", help="also send a short mail to this address: your own")
     check.add_argument(
-        "--backup", default="", metavar="ID", help="this one of those below 'backups:' of the scope file"
+        "--backup", default="", metavar="ID", help="the scope of this one below 'backups:', held against POSTGRES_HOST"
     )
     asked = parser.parse_args(arguments)
     page = _Page()

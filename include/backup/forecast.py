@@ -51,12 +51,14 @@ def forecast(
             continue
         started = time.monotonic()
         width_bytes = max(estimate.disk_bytes / estimate.rows, 1)
-        content, sampled = _sample(session, selection, max(1, min(SAMPLE_ROWS, int(SAMPLE_BYTES / width_bytes))))
+        limit = max(1, min(SAMPLE_ROWS, int(SAMPLE_BYTES / width_bytes)))
+        content, sampled = _sample(session, selection, limit)
         packed = [gzip_member(content[at : at + MEMBER_BYTES]) for at in range(0, len(content), MEMBER_BYTES)]
         for member in packed:
             unpack_member(member)
-        times = estimate.rows / max(sampled, 1)
-        rows += estimate.rows
+        # With fewer than the limit it is not a guess: these are all.
+        times = max(estimate.rows / sampled, 1) if sampled == limit else 1
+        rows += sampled * times
         text_bytes += len(content) * times
         packed_bytes += sum(map(len, packed)) * times
         seconds += (time.monotonic() - started) * times / parallel

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from include.backup.gzip_members import HEAD_BYTES, MEMBER_BYTES, gzip_member, member_length
+from include.backup.gzip_members import HEAD_BYTES, MEMBER_BYTES, gzip_member, member_length, unpack_member
 from include.backup.gzip_part import GzipPart, part_path
 
 CHANCE = random.Random(20261122)  # noqa: S311 - the same in every run
@@ -51,4 +51,5 @@ def test_first_member_holds_anything(content: bytes, tmp_path: Path) -> None:
         part.write(content)
     (member,) = members(part_path(tmp_path, "a.csv").read_bytes())
     assert gzip.decompress(member) == content
+    assert unpack_member(member) == content
     assert part.record("rows").compressed_bytes == len(member)
