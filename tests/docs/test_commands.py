@@ -24,14 +24,14 @@ _CODE = re.compile(r"^```\w*\n(.*?)^```$|^((?: {4}.*\n)+)|`([^`\n]+)`", re.MULTI
 def commands(document: Path) -> Iterator[str]:
     """Yield each line of a document that is set as code, continued lines as one, without comments."""
     for fenced, indented, inline in _CODE.findall(document.read_text(encoding="utf-8") + "\n"):
-        text = re.sub(r"\\\n\s*", " ", fenced or indented or inline)
+        text = re.sub(r"\\\n\s*", " ", fenced or indented.replace("`", "\n") or inline)
         for line in text.splitlines():
             for command in re.split(r"&&|;|\|", re.sub(r"(^|\s)#.*$", "", line)):
                 yield command.strip()
 
 
 def of(program: str) -> list[tuple[str, str]]:
-    """Return every command of a program, with the document's name; the program is what it begins with."""
+    """Return every command of a program, with the document's name."""
     pattern = re.compile(rf"^(?:[A-Z_]+=\S+ )*(?:\S*/)?{program} (.+)$")
     found = {
         (str(document.relative_to(REPOSITORY)), match[1])
@@ -108,7 +108,7 @@ def test_airflow_has_the_command(document: str, arguments: str) -> None:
 def test_restore_script_knows_the_option(document: str, arguments: str) -> None:
     """Of the script that lies in every archive."""
     options = {word.partition("=")[0] for word in words(arguments) if word.startswith("--")}
-    assert [option for option in options if f"{option})" not in RESTORE_SCRIPT] == []
+    assert [option for option in options if not re.search(rf"{option}[)|]", RESTORE_SCRIPT)] == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(REPOSITORY)))
@@ -123,5 +123,5 @@ def test_commands_are_found() -> None:
     """The tests above would pass without any."""
     assert len(MODULES) > 15
     assert len(of("make")) > 10
-    assert len(of("airflow")) > 8
+    assert len(of("airflow")) > 6
     assert len(of(r"restore\.sh")) > 5
