@@ -103,6 +103,17 @@ def database_of(conninfo: str) -> Database:
     )
 
 
+def source_variables(database: Database) -> dict[str, str]:
+    """Return the settings that name a database, and its login."""
+    return {
+        "POSTGRES_HOST": database.host,
+        "POSTGRES_PORT": str(database.port),
+        "POSTGRES_DB": database.name,
+        "POSTGRES_USER": database.user,
+        "POSTGRES_PASSWORD": database.password,
+    }
+
+
 def pasted_commands(info: str) -> str:
     """Return the commands of BACKUP_INFO.txt's restore instructions, as somebody would paste them."""
     instructions = info.partition("RESTORE")[2].partition("6. Configuration")[0]

@@ -16,7 +16,7 @@ from include.demo.embedded_postgres import EmbeddedPostgres
 from include.demo.mailbox import Mailbox
 from include.demo.sample import load_sample, write_sample_configuration
 from tests.fix_mailbox import read_mail
-from tests.fix_pipeline import Pipeline, database_of, run_sql
+from tests.fix_pipeline import Pipeline, database_of, run_sql, source_variables
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 NewDatabase = Callable[[EmbeddedPostgres], str]
@@ -34,11 +34,7 @@ def check(tmp_path: Path, mailbox: Mailbox) -> Check:
         database = database_of(conninfo)
         variables: dict[str, str | None] = {
             "PATH": os.environ["PATH"],
-            "POSTGRES_HOST": database.host,
-            "POSTGRES_PORT": str(database.port),
-            "POSTGRES_DB": database.name,
-            "POSTGRES_USER": database.user,
-            "POSTGRES_PASSWORD": database.password,
+            **source_variables(database),
             "SMTP_HOST": mailbox.host,
             "SMTP_PORT": str(mailbox.port),
             "SMTP_USER": mailbox.user,

@@ -19,7 +19,7 @@ from include.backup.scope import Scope, load_scope
 from include.backup.scope_check import check_scope
 from include.demo.embedded_postgres import EmbeddedPostgres
 from include.demo.sample import load_sample
-from tests.fix_pipeline import Pipeline, database_of, restore_by_hand, run_sql
+from tests.fix_pipeline import Pipeline, database_of, restore_by_hand, run_sql, source_variables
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MakePipeline = Callable[[str, str | None], Pipeline]
@@ -37,14 +37,9 @@ class Source:
         return self.folder / "scope.yaml"
 
     def run(self, command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        database = database_of(self.conninfo)
         variables = {
             "PATH": os.environ["PATH"],
-            "POSTGRES_HOST": database.host,
-            "POSTGRES_PORT": str(database.port),
-            "POSTGRES_DB": database.name,
-            "POSTGRES_USER": database.user,
-            "POSTGRES_PASSWORD": database.password,
+            **source_variables(database_of(self.conninfo)),
             "BACKUP_SCOPE_FILE": str(self.scope_file),
         }
         return subprocess.run(
