@@ -10,6 +10,7 @@ in this process, with the code of dag.test().
 
 from __future__ import annotations
 
+import itertools
 import os
 import secrets
 import shutil
@@ -30,7 +31,7 @@ from include.demo.sample import load_sample, write_sample_configuration
 from include.operators.connection_variables import connection_variables
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from airflow.dag_processing.dagbag import BundleDagBag
     from airflow.models.dagrun import DagRun
@@ -183,6 +184,15 @@ class LocalAirflow:
                 session=session,
             )
         return str(run_id)
+
+    def free_slot(self, latest: datetime, every: timedelta) -> datetime:
+        """Return the newest slot, from this one on back, that no run stands for: Airflow wants it so."""
+        from airflow.models import DagRun
+        from airflow.utils.session import create_session
+
+        with create_session() as session:
+            taken = {at for (at,) in session.query(DagRun.logical_date).filter_by(dag_id=self.dag_id)}
+        return next(slot for back in itertools.count() if (slot := latest - back * every) not in taken)
 
     def cancel_backfills(self) -> None:
         """End the backfills whose runs have ended, as the scheduler would: there can be one at a time."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import os
 import time
 from collections.abc import Iterator
@@ -20,7 +19,6 @@ from tests.fix_airflow import LocalAirflow, RunResult, Site
 
 UTC = timezone.utc
 EVERY = "*/10 * * * *"
-SLOTS = itertools.count(1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +41,8 @@ class CheckpointSite:
     def schedule(self) -> str:
         """Create the run of a slot that has come; each has a slot of its own."""
         now = datetime.now(UTC).replace(second=0, microsecond=0)
-        return self.airflow.schedule(now - timedelta(minutes=now.minute % 10 + 10 * next(SLOTS)))
+        latest = now - timedelta(minutes=now.minute % 10 + 10)
+        return self.airflow.schedule(self.airflow.free_slot(latest, timedelta(minutes=10)))
 
     def run(self) -> RunResult:
         """Run the next slot to its end; callbacks are Airflow's."""

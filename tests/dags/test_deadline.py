@@ -6,7 +6,6 @@ import email
 import email.policy
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
-from itertools import count
 from typing import Any
 
 import pytest
@@ -22,7 +21,6 @@ from include.operators.deadline import due_from
 from tests.fix_airflow import LocalAirflow, Site
 from tests.operators.test_task import make_context
 
-MINUTES = count()
 PAGE = "All backups: http://airflow.example.com:8080/backup/"
 SLOT = datetime(2026, 11, 20, 2, 0, tzinfo=timezone.utc)
 
@@ -48,10 +46,11 @@ def test_only_scheduled_runs_are_due(
 @pytest.fixture
 def slot(airflow: LocalAirflow, site: Site, monkeypatch: pytest.MonkeyPatch) -> datetime:
     """A slot of the schedule that has just come; each test has a minute of its own, as Airflow wants it."""
-    now = datetime.now(timezone.utc).replace(second=0, microsecond=0) - timedelta(minutes=next(MINUTES))
-    monkeypatch.setenv("BACKUP_SCHEDULE", f"{now.minute} {now.hour} * * *")
+    now = datetime.now(timezone.utc).replace(second=0, microsecond=0)
+    slot = airflow.free_slot(now, timedelta(minutes=1))
+    monkeypatch.setenv("BACKUP_SCHEDULE", f"{slot.minute} {slot.hour} * * *")
     airflow.load_dag()
-    return now
+    return slot
 
 
 def deadlines(run_id: str) -> list[datetime]:
