@@ -12,10 +12,11 @@ from typing import Protocol
 
 from zlib_ng import zlib_ng
 
-from include.backup.gzip_members import GZIP_WINDOW_BITS, HEAD_BYTES, member_length, unpack_member
+from include.backup.gzip_members import HEAD_BYTES, member_length, unpack_member
 from include.backup.tar_members import Stream
 
 BLOCK_BYTES = 1 << 20
+GZIP_WINDOW_BITS = 31
 UNPACKERS = 2  # with whoever hashes and counts what they give, as much as two cores do
 MEMBERS_AHEAD = 4
 # Python's usual 5 ms is a third of what a member takes: so long may one that is done wait to hand it over.
@@ -32,9 +33,9 @@ class Source(Protocol):
 
 class Unpacked:
     """
-    The archive unpacked by zlib-ng, which takes and refuses what the gzip of every machine does.
+    Any gzip, unpacked by zlib-ng, which takes and refuses what the gzip of every machine does.
 
-    Not by ISA-L, which made it: it reads on over reserved header flags and incomplete Huffman codes.
+    ISA-L and libdeflate read on over reserved header flags or incomplete Huffman codes.
     """
 
     def __init__(self, source: Source, begun: bytes = b"") -> None:
@@ -76,27 +77,26 @@ class _ReadAhead:
         self._pool = pool
         self._source = source
         self._members = self._submitted()
-        self._ahead: deque[Callable[[], bytes]] = deque()
-        self._block = b""
+        self._ahead: deque[Callable[[], bytearray]] = deque()
+        self._block = memoryview(b"")
         self._at = 0
         self._rest: Unpacked | None = None
 
     def read(self, size: int) -> bytes:
-        pieces: list[bytes] = []
+        pieces: list[bytes | memoryview] = []
         while size > 0:
             if self._at == len(self._block):
                 self._ahead.extend(islice(self._members, MEMBERS_AHEAD - len(self._ahead)))
                 if not self._ahead:
                     pieces.append(self._rest.read(size) if self._rest else b"")
                     break
-                self._block, self._at = self._ahead.popleft()(), 0
-            # Whole, as most are asked for, it is not copied.
+                self._block, self._at = memoryview(self._ahead.popleft()()), 0
             pieces.append(self._block[self._at : self._at + size])
             self._at += len(pieces[-1])
             size -= len(pieces[-1])
         return b"".join(pieces)
 
-    def _submitted(self) -> Iterator[Callable[[], bytes]]:
+    def _submitted(self) -> Iterator[Callable[[], bytearray]]:
         """Yield what gives each member's content, up to the first that does not say its length: a stream from there."""
         while head := _read(self._source, HEAD_BYTES):
             length = member_length(head)
@@ -107,7 +107,7 @@ class _ReadAhead:
             yield self._pool.submit(unpack_member, member).result if len(member) == length else _cut_off
 
 
-def _cut_off() -> bytes:
+def _cut_off() -> bytearray:
     raise EOFError(CUT_OFF)
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tests.backup.conftest import ArchiveBuilder, BuiltArchive
 
 MEGABYTE = 1 << 20
-MEMORY_BYTES = 24 * MEGABYTE
+MEMORY_BYTES = 32 * MEGABYTE
 fuzzed = hypothesis_settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 OUTSIDE = ["/outside", "../outside", "ssl/../../outside", "..", ".", "", "ssl//key", "./users.sql", "a\0b", "a\nb"]
