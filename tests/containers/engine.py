@@ -56,7 +56,7 @@ class Engine:
 
     def build(self, context: Path, tag: str, *options: str) -> None:
         """Build an image."""
-        self.docker("build", "--network", "host", "--tag", tag, *options, context, timeout_seconds=BUILD_SECONDS)
+        self.docker("build", "--network=host", "--tag", tag, *options, context, timeout_seconds=BUILD_SECONDS)
 
     def import_debian(self, tag: str, release: str) -> None:
         """Make an image of a plain Debian, unless it is there."""

@@ -13,14 +13,10 @@ from fastapi.routing import APIRoute
 from include.web.app import PREFIX, create_app
 from tests.fix_airflow import REPOSITORY, LocalAirflow, Site
 from tests.fix_api_server import ApiServer, PutArchive
+from tests.fix_documents import blocks_of, shell_blocks
 
 DOCUMENT = REPOSITORY / "docs" / "BACKUP_API.md"
-_BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
-
-
-def blocks(text: str) -> list[str]:
-    """Return the shell examples of a text in Markdown."""
-    return _BLOCK.findall(text + "\n")
+LOGIN, TRIGGER, FETCH = shell_blocks("docs/BACKUP_API.md")
 
 
 def run(server: ApiServer, script: str, folder: Path) -> str:
@@ -36,13 +32,12 @@ def run(server: ApiServer, script: str, folder: Path) -> str:
 def test_examples_of_the_description_are_those_of_the_document() -> None:
     """The login and the trigger stand in both, letter for letter."""
     described = yaml.safe_load((REPOSITORY / "specs/011-automated-backup/api.yaml").read_text())["info"]["description"]
-    assert blocks(described) == blocks(DOCUMENT.read_text())[:2]
+    assert blocks_of(described) == [LOGIN, TRIGGER]
 
 
 def test_example_makes_a_backup(api_server: ApiServer, site: Site, airflow: LocalAirflow, tmp_path: Path) -> None:
     """The trigger starts a run with the reason and without a mail, which then makes an archive."""
-    login, trigger, _ = blocks(DOCUMENT.read_text())
-    answer = run(api_server, login + trigger, tmp_path)
+    answer = run(api_server, LOGIN + TRIGGER, tmp_path)
     run_id = re.search(r'"dag_run_id":"([^"]+)"', answer)
     assert run_id, answer
     assert airflow.run(run_id[1]).state == "success"
@@ -57,8 +52,7 @@ def test_example_fetches_the_newest_archive_and_resumes(
     put_archive(hours_old=27)
     newest = put_archive(hours_old=3)
     (tmp_path / newest.name).write_bytes(newest.read_bytes()[:1000])
-    login, _, fetch = blocks(DOCUMENT.read_text())
-    run(api_server, login + fetch, tmp_path)
+    run(api_server, LOGIN + FETCH, tmp_path)
     assert [path.name for path in tmp_path.glob("*.gz")] == [newest.name]
     assert (tmp_path / newest.name).read_bytes() == newest.read_bytes()
 

@@ -13,6 +13,7 @@ import pytest
 
 from include.backup.backup_id import UNNAMED
 from include.backup.settings import Settings
+from tests.fix_documents import shell_blocks
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCS = REPOSITORY / "docs"
@@ -20,7 +21,7 @@ DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *DOCS.rglob("*.md"), *(REPOSITORY 
 OPERATIONS = (DOCS / "BACKUP_OPERATIONS.md").read_text(encoding="utf-8")
 ENGLISH, THAI = ((DOCS / f"BACKUP_SYSTEM{suffix}.md").read_text(encoding="utf-8") for suffix in ("", ".th"))
 RUNBOOK = (DOCS / "DISASTER_RECOVERY.md").read_text(encoding="utf-8")
-FENCED = re.findall(r"^```sh\n(.*?)^```$", RUNBOOK, re.MULTILINE | re.DOTALL)
+FENCED = shell_blocks("docs/DISASTER_RECOVERY.md")
 VARIABLES = set(re.findall(r"\b([A-Z][A-Z0-9_]+)=", FENCED[0]))
 
 _CODE = re.compile(r"^```.*?^```$|^ {4}[^\n]*$|`[^`\n]+`", re.MULTILINE | re.DOTALL)
@@ -82,7 +83,7 @@ def sections(text: str) -> list[str]:
 def facts(section: str) -> dict[str, Counter[str]]:
     """Return what no translation changes: code, figures, rows, and where links lead but for the page's own headings."""
     return {
-        "code": Counter(re.findall(r"`[^`\n]+`|^ {4}.+$", section, re.MULTILINE)),
+        "code": Counter(re.findall(r"^```.*?^```$|`[^`\n]+`|^ {4}.+$", section, re.MULTILINE | re.DOTALL)),
         "figures": Counter(re.findall(r"\d+(?:[.,:]\d+)*", section)),
         "variables": Counter(re.findall(r"\b[A-Z]+_[A-Z_]+\b(?!\.md|\.th|\.txt)", section)),
         "links": Counter(link for link in _LINK.findall(section) if not link.startswith(("#", "BACKUP_SYSTEM"))),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import signal
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,7 @@ from include.demo.airflow_processes import AIRFLOW
 from include.demo.child_process import ChildProcess, bound_to_parent, start_child
 from include.demo.ports import HOST
 from tests.end_to_end.running_airflow import RunningAirflow, start_airflow
+from tests.fix_documents import shell_block
 from tests.fix_redis import RedisServer
 
 QUEUE = "default"  # Airflow's own: nothing of the package asks for another
@@ -97,8 +99,10 @@ def start_worker(airflow: RunningAirflow, name: str) -> CeleryWorker:
         "TMPDIR": str(home / "tmp"),
     }
     node = f"{name}@{HOST}"
-    options = ("--concurrency", "1", "--celery-hostname", node, "--skip-serve-logs")
-    command = [*bound_to_parent(signal.SIGTERM), *AIRFLOW, "celery", "worker", *options]
+    typed = shell_block("docs/MORE_MACHINES.md", "airflow celery worker").replace("worker1@%h", node)
+    program, *words = shlex.split(typed)
+    assert program == "airflow"
+    command = [*bound_to_parent(signal.SIGTERM), *AIRFLOW, *words, "--concurrency", "1", "--skip-serve-logs"]
     return CeleryWorker(
         node, home, start_child(name, command, environment=environment, log=folder.logs / f"{name}.log")
     )

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import secrets
+import shlex
 import shutil
 import signal
 import subprocess
@@ -15,8 +16,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from include.demo.sample import write_sample_configuration
-from tests.containers.compose_file import FILLED_IN, PRODUCTION, ROOT, Project
+from tests.containers.compose_file import AIRFLOW, FILLED_IN, PRODUCTION, ROOT, Project
 from tests.containers.engine import Engine
+from tests.fix_documents import shell_block
 
 T = TypeVar("T")
 
@@ -24,9 +26,17 @@ CONTAINERS = ROOT / "tests" / "containers"
 SERVERS = "critical-backup-test/servers"
 OVERRIDE = CONTAINERS / "compose.override.yml"
 PROGRAMS = ("airflow-api-server", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer")
+FILES = "docker compose --env-file .env.production -f docker-compose."  # how the documents begin each line
 UP_SECONDS = 300
 RUN_SECONDS = 180
 ADMIN_PASSWORD = secrets.token_urlsafe(12)
+
+# What the guide has typed: settings, image and start; and for the next version.
+SETTINGS, BUILD, UP = shell_block("docs/PRODUCTION.md", "cp .env.production.example").splitlines()
+BUILD_NEXT, STOP, _, UP_NEXT = shell_block("docs/PRODUCTION.md", "stop airflow-scheduler").splitlines()
+INSIDE = shell_block("docs/BACKUP_OPERATIONS.md", "exec airflow-scheduler").strip()
+START = shell_block("docs/BACKUP_OPERATIONS.md", "prod.yml up").strip()
+STOP_ALL = shell_block("docs/BACKUP_OPERATIONS.md", "yml down").strip()
 
 
 def build_images(engine: Engine, own: Path, tags: Mapping[str, str]) -> None:
@@ -36,8 +46,11 @@ def build_images(engine: Engine, own: Path, tags: Mapping[str, str]) -> None:
         base = "critical-backup-test/airflow"
         engine.import_debian("critical-backup-test/debian", "bookworm")
         engine.build(airflow_context(own), base, "--build-arg", "DEBIAN_IMAGE=critical-backup-test/debian")
-    for tag, version in tags.items():
-        options = ("--file", str(ROOT / "Dockerfile.backup"), "--build-arg", f"BASE_IMAGE={base}")
+    for (tag, version), typed in zip(tags.items(), (BUILD, BUILD_NEXT), strict=True):
+        # As it is typed, with the names and the base of this test.
+        docker, build, dash_f, file, dash_t, _, context = typed.split()
+        assert (docker, build, dash_f, dash_t, context) == ("docker", "build", "-f", "-t", ".")
+        options = (dash_f, str(ROOT / file), "--build-arg", f"BASE_IMAGE={base}")
         engine.build(ROOT, tag, *options, "--build-arg", f"VERSION={version}")
     engine.build(CONTAINERS / "servers", SERVERS, "--build-arg", f"BACKUP_IMAGE={next(iter(tags))}")
 
@@ -74,7 +87,11 @@ class Stack:
         for part in ("nginx.prod.conf", "ssl"):
             (folder / "configuration" / part).rename(folder / part)
         shutil.rmtree(folder / "configuration")
+        (folder / "include").mkdir()
+        shutil.copy(ROOT / "include" / "scope.yaml", folder / "include")
         folder.chmod(0o755)
+        (folder / ".env.production").unlink()
+        subprocess.run(["sh", "-e"], input=SETTINGS, cwd=folder, text=True, check=True)
 
     def use(self, image: str, **settings: str) -> None:
         """Write .env.production for this image."""
@@ -93,7 +110,6 @@ class Stack:
             ),
         }
         self.project.settings(values | settings)
-        (self.project.folder / ".env.production").chmod(0o640)
 
     def compose(self, *arguments: str) -> str:
         """Return what Compose prints; it must succeed."""
@@ -102,13 +118,31 @@ class Stack:
         assert answer.returncode == 0, answer.stderr[-4000:]
         return answer.stdout.strip()
 
-    def up(self, *more: str) -> None:
+    def type_in(self, line: str, *more: str) -> str:
+        """Do what a line of the documents does, with the test's own servers; return what Compose prints."""
+        file, *arguments = line.removeprefix(FILES).split()
+        assert file in ("airflow.yml", "prod.yml"), line
+        return self.compose(*arguments, *more)
+
+    def up(self) -> None:
         """Start what is not as it shall be; return when all report that they are healthy."""
-        self.compose("up", "--wait", f"--wait-timeout={UP_SECONDS}", "source", "mailbox", *PROGRAMS, *more)
+        self.type_in(UP, f"--wait-timeout={UP_SECONDS}", "source", "mailbox", *PROGRAMS)
+        self.type_in(START, "backup")
+
+    def upgrade(self, image: str) -> None:
+        """Go on with another image."""
+        self.type_in(STOP)
+        self.use(image)
+        assert UP_NEXT == UP
+        self.up()
 
     def run(self, service: str, *command: str) -> str:
         """Run a command in a service's container."""
         return self.compose("exec", "-T", service, *command)
+
+    def run_inside(self, command: str) -> str:
+        """Run a command of the operators' page, as that page says."""
+        return self.type_in(INSIDE.replace(" exec ", " exec -T "), *shlex.split(command))
 
     def inspect(self, service: str) -> dict[str, Any]:
         """Return what the engine knows of a service's container."""
@@ -126,17 +160,17 @@ class Stack:
         psql = ("psql", "--host=/var/run/postgresql", "--username=airflow", "-XAtc", statement)
         return self.run("airflow-postgres", *psql).splitlines()
 
-    def switch_on(self, *dags: str) -> None:
-        """Unpause DAGs, once Airflow knows them."""
-        known = "SELECT dag_id FROM dag"
-        self.wait_for(lambda: set(dags) <= set(self.query(known)), "DAGs", 60)
-        for dag in dags:
-            self.run("airflow-scheduler", "airflow", "dags", "unpause", "--yes", dag)
+    def switch_on(self) -> None:
+        """Unpause the DAGs, once Airflow knows them."""
+        known = "SELECT count(*) FROM dag"
+        self.wait_for(lambda: int(self.query(known)[0]) >= 4, "DAGs", 60)
+        for line in shell_block("docs/BACKUP_OPERATIONS.md", "dags unpause").splitlines():
+            self.run_inside(line)
 
-    def back_up(self) -> str:
+    def back_up(self, command: str = "airflow dags trigger critical_backup") -> str:
         """Trigger a backup, and return the archive's name when its run has ended in success."""
         before = set(self.archives())
-        self.run("airflow-scheduler", "airflow", "dags", "trigger", "critical_backup")
+        self.run_inside(command)
         last = "SELECT state FROM dag_run WHERE dag_id = 'critical_backup' ORDER BY id DESC LIMIT 1"
         state = self.wait_for(lambda: {"success", "failed"} & set(self.query(last)), "end of the run", RUN_SECONDS)
         assert state == {"success"}, self.run("airflow-scheduler", "cat", "/var/log/backup/backup.log")
@@ -158,6 +192,14 @@ class Stack:
             assert time.monotonic() < deadline, f"no {what} after {seconds:.0f} s: {self.compose('ps', '--all')}"
             time.sleep(1)
         return found
+
+    def take_down(self) -> None:
+        """Stop and remove Airflow as the plan has it, by its own file alone; the other services of the stack run on."""
+        answer = self.project.compose("-f", AIRFLOW, *STOP_ALL.removeprefix(FILES).split()[1:], timeout_seconds=120)
+        assert answer.returncode == 0, answer.stderr
+        left = self.compose("ps", "--services").split()
+        assert set(left) & {*PROGRAMS, "airflow-postgres"} == set()
+        assert {"source", "mailbox", "backup"} <= set(left)
 
     def down(self) -> None:
         """Remove everything."""

@@ -10,6 +10,7 @@ import pytest
 
 from tests.containers.engine import Engine
 from tests.end_to_end.container_stack import ADMIN_PASSWORD, Stack, build_images
+from tests.fix_documents import shell_block
 
 MISSING = "on demand: `make test-containers` brings a Docker engine and starts this"
 BEFORE, AFTER = "critical-backup-test:before", "critical-backup-test:after"
@@ -38,8 +39,7 @@ def stack(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         stack.use(BEFORE)
         try:
             stack.up()
-            stack.compose("up", "--detach", "backup")
-            stack.switch_on("critical_backup", "restore_drill", "backup_watch")
+            stack.switch_on()
             yield stack
         finally:
             stack.down()
@@ -100,7 +100,7 @@ def test_killed_scheduler_comes_back_and_backs_up(stack: Stack) -> None:
     stack.kill("airflow-scheduler")
     stack.wait_for(lambda: stack.inspect("airflow-scheduler")["RestartCount"] == 1, "restart", 60)
     stack.wait_for(lambda: stack.health("airflow-scheduler") == "healthy", "healthy scheduler", 120)
-    stack.back_up()
+    stack.back_up(shell_block("docs/BACKUP_OPERATIONS.md", "dags trigger"))
 
 
 def test_upgrade_and_rollback_keep_everything(stack: Stack) -> None:
@@ -109,9 +109,7 @@ def test_upgrade_and_rollback_keep_everything(stack: Stack) -> None:
     for image in (AFTER, BEFORE):
         kept = stack.archives()
         runs = stack.query("SELECT count(*) FROM dag_run WHERE state = 'success'")
-        stack.use(image)
-        stack.up()
-        stack.compose("up", "--detach", "backup")
+        stack.upgrade(image)
         images.append(stack.inspect("airflow-scheduler")["Config"]["Labels"]["org.opencontainers.image.version"])
         assert set(kept) <= set(stack.archives())
         assert int(stack.query("SELECT count(*) FROM dag_run WHERE state = 'success'")[0]) >= int(runs[0])
@@ -119,3 +117,16 @@ def test_upgrade_and_rollback_keep_everything(stack: Stack) -> None:
         stack.wait_for(lambda: stack.health("backup") == "healthy", "healthy backups", 30)
         assert api(stack, ADMIN_PASSWORD) == "201 200"
     assert images == ["1.0.0", "0.9.9"]
+
+
+def test_plan_for_trouble_stops_everything_and_keeps_the_archives(stack: Stack) -> None:
+    """Paused and taken down as the rollback plan has it; what comes up again has archives, runs and pauses."""
+    kept, runs = stack.archives(), stack.query("SELECT count(*) FROM dag_run")
+    stack.run_inside(shell_block("docs/BACKUP_OPERATIONS.md", "dags pause"))
+    stack.take_down()
+    stack.up()
+    assert stack.archives() == kept
+    assert stack.query("SELECT count(*) FROM dag_run") >= runs
+    assert stack.query("SELECT is_paused FROM dag WHERE dag_id = 'critical_backup'") == ["t"]
+    stack.switch_on()
+    stack.back_up()

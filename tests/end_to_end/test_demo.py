@@ -17,6 +17,7 @@ import pytest
 from include.backup.clients import find_clients
 from include.backup.manifest import read_sidecar
 from include.demo.embedded_postgres import EmbeddedPostgres
+from tests.fix_documents import shell_block
 from tests.fix_pipeline import database_of, restore_by_hand
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -35,8 +36,10 @@ def demo(demo_dir: Path) -> subprocess.CompletedProcess[str]:
     """What `make demo ONCE=1` printed, and its exit status."""
     unset = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")  # when the tests themselves run under make
     environment = {name: value for name, value in os.environ.items() if name not in unset}
+    program, target, *_ = shell_block("README.md", "make demo").splitlines()[0].split()
+    assert (program, target) == ("make", "demo")
     return subprocess.run(
-        [MAKE, "demo", "ONCE=1", f"DEMO_DIR={demo_dir}"],
+        [MAKE, target, "ONCE=1", f"DEMO_DIR={demo_dir}"],
         cwd=REPOSITORY,
         env=environment,
         capture_output=True,

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import subprocess
 from collections.abc import Callable
 from datetime import datetime, timezone
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -17,6 +20,7 @@ from include.demo.databases import make_backup_role, set_password
 from include.demo.embedded_postgres import EmbeddedPostgres
 from include.demo.errors import DemoError
 from include.demo.sample import load_sample, write_sample_configuration
+from tests.fix_documents import REPOSITORY, shell_block, type_in
 from tests.fix_pipeline import Pipeline, run_sql
 from tests.fix_postgres import SERVER_BINARIES
 
@@ -264,3 +268,29 @@ def test_odd_names_are_quoted(postgres_18: EmbeddedPostgres) -> None:
     with psycopg.connect(postgres_18.conninfo()) as session:
         rows = session.execute("SELECT rolname, rolcreatedb FROM pg_roles WHERE rolname LIKE 'Odd%'").fetchall()
     assert sorted(rows) == [(name, False), (name + "2", True)]
+
+
+def test_role_of_the_readme_and_the_dump_by_hand(tmp_path: Path) -> None:
+    """The command that makes the role, and what goes on by hand with it where the service cannot."""
+    with EmbeddedPostgres(tmp_path / "server", version=18, durable=False) as server:
+        with psycopg.connect(server.conninfo(), autocommit=True) as session:
+            session.execute("CREATE DATABASE smart_ai_hub")
+        load_sample(server.conninfo("smart_ai_hub"), scale=0.05)
+        variables = {
+            "PATH": f"{server.binaries}:{os.environ['PATH']}",
+            "PGHOST": server.host,
+            "PGPORT": str(server.port),
+            "PGUSER": "postgres",
+            "PGPASSWORD": server.password,
+        }
+        made = type_in(shell_block("README.md", "backup_role.sql"), REPOSITORY, variables)
+        assert made.returncode == 0, made.stderr
+        with psycopg.connect(server.conninfo(), autocommit=True) as session:
+            session.execute(f"ALTER ROLE backup_reader PASSWORD '{PASSWORD}'")
+        by_hand = shell_block("docs/BACKUP_OPERATIONS.md", "pg_dump")
+        dumped = type_in(by_hand, tmp_path, variables | {"PGPASSWORD": PASSWORD}, {"DB_HOST": server.host})
+        assert dumped.returncode == 0, dumped.stderr
+        (dump,) = tmp_path.glob("manual_*.dump")
+        assert dump.stat().st_mode & 0o777 == 0o600
+        listed = subprocess.check_output([server.binaries / "pg_restore", "--list", dump], text=True)
+        assert " TABLE DATA public users " in listed

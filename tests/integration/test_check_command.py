@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from include.backup.names import QualifiedName
 from include.demo.embedded_postgres import EmbeddedPostgres
 from include.demo.mailbox import Mailbox
 from include.demo.sample import load_sample, write_sample_configuration
+from tests.fix_documents import shell_block
 from tests.fix_mailbox import read_mail
 from tests.fix_pipeline import Pipeline, database_of, run_sql, source_variables
 
@@ -77,14 +79,16 @@ def test_everything_is_fine(
     sample: str, check: Check, mailbox: Mailbox, make_pipeline: Callable[[str, str | None], Pipeline], tmp_path: Path
 ) -> None:
     """What to expect is near to what a backup then is; one mail goes to the address that was given, and to no other."""
-    done = check(sample, "--mail", "me@example.com")
+    *_, command, option, address = shlex.split(shell_block("README.md", "backup check"))
+    assert command == "check"
+    done = check(sample, option, address)
     assert done.returncode == 0, done.stdout
     assert "✕" not in done.stdout
     assert done.stdout.endswith("A backup can be made. Next: unpause the DAGs and trigger critical_backup.\n")
     for line in ("✓ settings: admin@example.com will be told", "✓ database: ", "✓ scope: 13 tables whole, 4 by their"):
         assert f"\n{line}" in f"\n{done.stdout}"
     (mail,) = (read_mail(path) for path in mailbox.messages())
-    assert (mail.recipients, mail.subject) == ({"me@example.com"}, "Backups can reach you")
+    assert (mail.recipients, mail.subject) == ({address}, "Backups can reach you")
     expected = re.search(
         r"expected: ([\d,]+) rows, .* an archive of about ([\d.]+) (KB|MB), mailed attached", done.stdout
     )

@@ -15,11 +15,11 @@ from include.backup.manifest import Sidecar
 from include.demo.embedded_postgres import EmbeddedPostgres
 from include.demo.sample import load_sample, write_sample_configuration
 from tests.fix_age import AGE, make_key_pair, needs_age
+from tests.fix_documents import shell_block, shell_blocks
 from tests.fix_pipeline import Pipeline
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-RUNBOOK = (REPOSITORY / "docs" / "DISASTER_RECOVERY.md").read_text(encoding="utf-8")
-SHEET, *STEPS = re.findall(r"^```sh\n(.*?)^```$", RUNBOOK, re.MULTILINE | re.DOTALL)
+IF_IT_FAILED = shell_block("docs/DISASTER_RECOVERY.md", "DROP DATABASE")
+SHEET, *STEPS = (block for block in shell_blocks("docs/DISASTER_RECOVERY.md") if block != IF_IT_FAILED)
 PASSWORD = "of the 'application'"
 
 

@@ -19,6 +19,7 @@ from include.backup.scope import Scope, load_scope
 from include.backup.scope_check import check_scope
 from include.demo.embedded_postgres import EmbeddedPostgres
 from include.demo.sample import load_sample
+from tests.fix_documents import shell_block, type_in
 from tests.fix_pipeline import Pipeline, database_of, restore_by_hand, run_sql, source_variables
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -111,6 +112,17 @@ def shop(source: Source) -> Source:
 def section(text: str, title: str) -> list[str]:
     """Return the lines below a title, up to the next line at the margin."""
     return re.split(r"\n(?!  )", text.partition(f"\n{title}")[2])[0].splitlines()[1:]
+
+
+def test_proposal_of_the_readme_passes_its_audit(source: Source) -> None:
+    """Both commands as they are typed, in the reader's own folder."""
+    load_sample(source.conninfo, scale=0.05)
+    variables = source_variables(database_of(source.conninfo))
+    programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    variables |= {"PATH": programs, "PYTHONPATH": str(REPOSITORY)}
+    result = type_in(shell_block("README.md", "scope propose"), source.folder, variables)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "credit_transactions" in source.scope_file.read_text()
 
 
 def test_audit_shows_what_is_taken_windowed_left_out_unknown_and_leaving(shop: Source) -> None:
