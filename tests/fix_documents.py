@@ -26,8 +26,8 @@ def shell_blocks(document: str) -> list[str]:
 
 
 def shell_block(document: str, words: str) -> str:
-    """Return the one block of a document that has these words."""
-    (block,) = (block for block in shell_blocks(document) if words in block)
+    """Return the one block of a document that has these words, however often it stands there."""
+    (block,) = {block for block in shell_blocks(document) if words in block}
     return block
 
 
