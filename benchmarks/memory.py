@@ -36,14 +36,14 @@ LOADED = ("airflow.sdk", "include.operators.steps")
 PROMISE_MB = 150
 LOOK_SECONDS = 0.01
 ATTACHMENTS_MB = (5, 25)
-SHORT_WINDOW = timedelta(days=HISTORY_ENDS.toordinal() - WINDOW_BEGINS.toordinal()) / 4
+SHORT_WINDOW = timedelta(days=HISTORY_ENDS.toordinal() - WINDOW_BEGINS.toordinal()) / 100
 
 METHOD = f"""\
 Each step runs once, in a process of its own that has loaded what every task of the DAG has (`airflow.sdk` and the
 steps); an idle task is that process before it begins. Its peak is the kernel's (`VmHWM`, set back before the step).
 Programs that it starts (`psql`, `pg_dump`) are other processes: the largest peak that was seen of one (a hundred looks
 a second) stands in a column of its own.
-The small archive holds a quarter of the window. Asked: at most {PROMISE_MB} MB above an idle task, and no more with
+The small archive holds a hundredth of the window. Asked: at most {PROMISE_MB} MB above an idle task, and no more with
 more rows. The mail is built and sent over TLS to a server on the loopback interface, {len(ADMINS)} administrators.
 """
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import signal
 import subprocess
+import tarfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,6 +59,22 @@ class Engine:
     def build(self, context: Path, tag: str, *options: str) -> None:
         """Build an image."""
         self.docker("build", "--network=host", "--tag", tag, *options, context, timeout_seconds=BUILD_SECONDS)
+
+    def files(self, image: str) -> dict[str, tuple[object, ...]]:
+        """Return what is in an image: of each path the rights, owners and what it holds, without times."""
+        container = self.docker("create", image)
+        found: dict[str, tuple[object, ...]] = {}
+        command = [str(self.folder / "bin" / "docker"), "export", container]
+        with (
+            subprocess.Popen(command, env=self.environment, stdout=subprocess.PIPE) as export,
+            tarfile.open(fileobj=export.stdout, mode="r|") as members,
+        ):
+            for member in members:
+                content = members.extractfile(member) if member.isreg() else None
+                sha256 = hashlib.sha256(content.read()).hexdigest() if content else ""
+                found[member.name] = (member.type, member.mode, member.uid, member.gid, member.linkname, sha256)
+        self.docker("rm", container)
+        return found
 
     def import_debian(self, tag: str, release: str) -> None:
         """Make an image of a plain Debian, unless it is there."""

@@ -23,7 +23,7 @@ from tests.fix_documents import shell_block
 T = TypeVar("T")
 
 CONTAINERS = ROOT / "tests" / "containers"
-SERVERS = "critical-backup-test/servers"
+SERVERS, OWN_BASE = "critical-backup-test/servers", "critical-backup-test/airflow"
 OVERRIDE = CONTAINERS / "compose.override.yml"
 PROGRAMS = ("airflow-api-server", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer")
 FILES = "docker compose --env-file .env.production -f docker-compose."  # how the documents begin each line
@@ -39,20 +39,27 @@ START = shell_block("docs/BACKUP_OPERATIONS.md", "prod.yml up").strip()
 STOP_ALL = shell_block("docs/BACKUP_OPERATIONS.md", "yml down").strip()
 
 
+def base_image() -> str:
+    """Return the image with Airflow that ours is made from."""
+    return os.environ.get("TEST_BASE_IMAGE") or OWN_BASE
+
+
 def build_images(engine: Engine, own: Path, tags: Mapping[str, str]) -> None:
     """Build Airflow's stand-in (unless TEST_BASE_IMAGE names an image), ours with these versions, and the servers."""
-    base = os.environ.get("TEST_BASE_IMAGE")
-    if not base:
-        base = "critical-backup-test/airflow"
+    base = base_image()
+    if base == OWN_BASE:
         engine.import_debian("critical-backup-test/debian", "bookworm")
         engine.build(airflow_context(own), base, "--build-arg", "DEBIAN_IMAGE=critical-backup-test/debian")
     for (tag, version), typed in zip(tags.items(), (BUILD, BUILD_NEXT), strict=True):
-        # As it is typed, with the names and the base of this test.
-        docker, build, dash_f, file, dash_t, _, context = typed.split()
-        assert (docker, build, dash_f, dash_t, context) == ("docker", "build", "-f", "-t", ".")
-        options = (dash_f, str(ROOT / file), "--build-arg", f"BASE_IMAGE={base}")
-        engine.build(ROOT, tag, *options, "--build-arg", f"VERSION={version}")
+        build_as_typed(engine, typed, tag, "--build-arg", f"BASE_IMAGE={base}", "--build-arg", f"VERSION={version}")
     engine.build(CONTAINERS / "servers", SERVERS, "--build-arg", f"BACKUP_IMAGE={next(iter(tags))}")
+
+
+def build_as_typed(engine: Engine, line: str, tag: str, *options: str) -> None:
+    """Build an image by a line of the documents, with a name of this test's."""
+    docker, build, dash_f, file, dash_t, _, context = line.split()
+    assert (docker, build, dash_f, dash_t, context) == ("docker", "build", "-f", "-t", ".")
+    engine.build(ROOT, tag, dash_f, str(ROOT / file), *options)
 
 
 def airflow_context(own: Path) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.containers.engine import Engine
-from tests.end_to_end.container_stack import ADMIN_PASSWORD, Stack, build_images
+from tests.end_to_end.container_stack import ADMIN_PASSWORD, BUILD, Stack, base_image, build_as_typed, build_images
 from tests.fix_documents import shell_block
 
 MISSING = "on demand: `make test-containers` brings a Docker engine and starts this"
@@ -54,6 +54,19 @@ def api(stack: Stack, password: str) -> str:
         "print(login.status_code, a.get('/backup/status', headers=headers).status_code)"
     )
     return stack.run("airflow-api-server", "python", "-c", script, password)
+
+
+def test_the_same_source_makes_the_same_files(engine: Engine) -> None:
+    """Every path with its rights, owners and content, built twice from nothing; times are the documents' affair."""
+    options = ("--no-cache", "--build-arg", f"BASE_IMAGE={base_image()}", "--build-arg", "VERSION=1.0.0")
+    made = []
+    with engine.running(builds=True):
+        for tag in ("critical-backup-test:once", "critical-backup-test:again"):
+            build_as_typed(engine, BUILD, tag, *options)
+            made.append(engine.files(tag))
+    once, again = made
+    assert len(once) > 20_000
+    assert sorted(path for path in once.keys() | again.keys() if once.get(path) != again.get(path)) == []
 
 
 def test_a_backup_in_containers_is_whole_and_told(stack: Stack) -> None:
