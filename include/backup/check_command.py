@@ -159,11 +159,16 @@ def _look_at_rows(
             seen = forecast(session, selections, estimates, parallel=settings.backup_parallel)
     except psycopg.Error as error:
         raise explain(error, f"reading {database}") from None
-    way = "attached" if seen.archive_bytes < settings.backup_attachment_max_mb * BYTES_PER_MB else "as a link"
+    is_attached = seen.archive_bytes < settings.backup_attachment_max_mb * BYTES_PER_MB
+    way = "attached" if is_attached else "as a link"
     page.fine(
         f"expected: {seen.rows:,} rows, {size_text(seen.text_bytes)} as text; an archive of about "
         f"{size_text(seen.archive_bytes)}, mailed {way}; made and verified in about {duration_text(seen.seconds)}"
     )
+    if not (is_attached or settings.backup_copy_url):
+        page.warn(
+            "with a link instead of an attachment the only archive is on this host; BACKUP_COPY_URL makes a second copy"
+        )
 
 
 def _check_mail(page: _Page, settings: Settings, address: str | None) -> None:

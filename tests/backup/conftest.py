@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timezone
@@ -127,7 +128,7 @@ MakeLetter = Callable[..., Letter]
 @pytest.fixture
 def letter(tmp_path: Path, sidecar: MakeSidecar) -> MakeLetter:
     """Return a maker of letters; keywords of the letter, or of the sidecar."""
-    fields = {"choice", "warnings", "link_base_url", "link_days", "run_url", "page_url", "zone", "history"}
+    fields = {field.name for field in dataclasses.fields(Letter)} - {"archive", "sidecar"}
 
     def make(**changes: Any) -> Letter:
         own = {key: changes.pop(key) for key in tuple(changes) if key in fields and key != "warnings"}

@@ -161,6 +161,19 @@ def test_message_no_link_address_names_the_path(letter: MakeLetter) -> None:
         assert "BACKUP_LINK_BASE_URL" in text
 
 
+def test_message_says_when_the_backup_host_has_the_only_copy(letter: MakeLetter) -> None:
+    """With a link, and no second copy that is there or coming; what is attached is in every mailbox."""
+    link = Choice("link", "large")
+    for one, expected in (
+        (letter(choice=link), True),
+        (letter(choice=link, copy_awaited=True), False),
+        (letter(), False),
+    ):
+        for text in texts(build(one)):
+            assert ("BACKUP_COPY_URL" in text) is expected
+            assert ("on the backup host alone" in " ".join(text.split())) is expected
+
+
 def test_message_links_to_the_status_page(letter: MakeLetter) -> None:
     """Both texts have its address, beside the run's; where no link is made, they say that the archive is there."""
     page = "https://airflow.example.com/backup/"

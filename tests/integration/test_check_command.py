@@ -120,6 +120,16 @@ def test_everything_in_the_way_is_said_at_once(sample: str, check: Check, mailbo
     assert mailbox.messages() == []
 
 
+def test_the_only_copy_would_be_here(sample: str, check: Check, tmp_path: Path) -> None:
+    """Once archives go as links, unless a second copy is made; what is attached is in every mailbox."""
+    (tmp_path / "second").mkdir()
+    second = {"BACKUP_COPY_URL": f"file://{tmp_path / 'second'}"}
+    for changes, expected in (({}, False), ({"BACKUP_ATTACHMENT_MAX_MB": "0"}, True), (second, False)):
+        done = check(sample, **changes)
+        assert done.returncode == 0, done.stdout
+        assert ("the only archive is on this host" in done.stdout) is expected
+
+
 def test_database_of_somebody_else_gets_a_way_to_a_scope(
     postgres_18: EmbeddedPostgres, new_database: NewDatabase, check: Check
 ) -> None:
