@@ -32,6 +32,11 @@ DISK_PER_BYTE_IN_WINDOW = 6
 DISK_FOR_SERVER_BYTES = 1200 * MB
 
 
+def report_folder(environment: Mapping[str, str]) -> Path:
+    """Return where the pages go: BENCH_REPORT_DIR, or docs/benchmarks."""
+    return Path(environment.get("BENCH_REPORT_DIR") or REPOSITORY / "docs" / "benchmarks").resolve()
+
+
 @dataclass(frozen=True)
 class Wishes:
     """
@@ -62,7 +67,7 @@ class Wishes:
             window_bytes=_size_bytes("WINDOW", wanted) if (wanted := environment.get("WINDOW")) else usual_window,
             rounds=_rounds(environment.get("ROUNDS") or "5"),
             folder=Path(environment.get("BENCH_DIR") or REPOSITORY / "var" / "bench").resolve(),
-            report_folder=Path(environment.get("BENCH_REPORT_DIR") or REPOSITORY / "docs" / "benchmarks").resolve(),
+            report_folder=report_folder(environment),
         )
         if wishes.window_bytes > size_bytes:
             raise BenchmarkError(f"WINDOW={wanted} is more than the whole source: expected at most SIZE")
