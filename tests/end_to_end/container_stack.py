@@ -131,9 +131,9 @@ class Stack:
         assert file in ("airflow.yml", "prod.yml"), line
         return self.compose(*arguments, *more)
 
-    def up(self) -> None:
+    def up(self, *more: str) -> None:
         """Start what is not as it shall be; return when all report that they are healthy."""
-        self.type_in(UP, f"--wait-timeout={UP_SECONDS}", "source", "mailbox", *PROGRAMS)
+        self.type_in(UP, f"--wait-timeout={UP_SECONDS}", "source", "mailbox", *PROGRAMS, *more)
         self.type_in(START, "backup")
 
     def upgrade(self, image: str) -> None:

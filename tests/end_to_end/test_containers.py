@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -143,3 +144,17 @@ def test_plan_for_trouble_stops_everything_and_keeps_the_archives(stack: Stack) 
     assert stack.query("SELECT is_paused FROM dag WHERE dag_id = 'critical_backup'") == ["t"]
     stack.switch_on()
     stack.back_up()
+
+
+def test_workers_of_the_profile_celery_make_the_backup(stack: Stack) -> None:
+    """Redis and a worker join by the settings alone; every step runs there, and none in the scheduler."""
+    settings = {"COMPOSE_PROFILES": "celery", "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor"}
+    stack.use(BEFORE, **settings, AIRFLOW_REDIS_PASSWORD=secrets.token_urlsafe(12))
+    stack.up("airflow-redis", "airflow-worker")
+    assert stack.health("airflow-worker") == "healthy"
+    stack.back_up()
+    hosts = (
+        "SELECT DISTINCT hostname FROM task_instance WHERE hostname <> '' AND run_id = "
+        "(SELECT run_id FROM dag_run WHERE dag_id = 'critical_backup' ORDER BY id DESC LIMIT 1)"
+    )
+    assert stack.query(hosts) == [stack.run("airflow-worker", "python", "-c", "import socket; print(socket.getfqdn())")]
