@@ -67,11 +67,6 @@ class Letter:
     page_url: str | None = None
     backup: Backup = UNNAMED
 
-    @property
-    def is_only_copy(self) -> bool:
-        """Whether the archive is on the backup host alone until somebody fetches it."""
-        return self.choice.kind == "link" and not self.copy and not self.copy_awaited
-
     @cached_property
     def link(self) -> SignedLink | None:
         """Where the archive can be fetched, and until when; None if BACKUP_LINK_BASE_URL is not set."""

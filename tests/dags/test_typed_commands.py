@@ -36,13 +36,13 @@ def test_dags_are_unpaused_paused_and_triggered(
 ) -> None:
     """As the lists of deployment and rollback have it."""
     dags = ("critical_backup", "restore_drill", "restore_backup", "backup_watch")
-    for words, expected in (("dags pause", True), ("dags unpause", False)):
+    before = {dag: paused(airflow, dag) for dag in dags}
+    pause = shell_block("docs/BACKUP_OPERATIONS.md", "dags pause")
+    unpause = shell_block("docs/BACKUP_OPERATIONS.md", "dags unpause")
+    for block, expected in ((pause, True), (unpause, False)):
         for dag in dags:
             airflow.api.patch(f"/api/v2/dags/{dag}", json={"is_paused": not expected})
-        if words == "dags pause":
-            done = type_in(shell_block("docs/BACKUP_OPERATIONS.md", "dags pause"), tmp_path, programs)
-        else:
-            done = type_in(shell_block("docs/BACKUP_OPERATIONS.md", "dags unpause"), tmp_path, programs)
+        done = type_in(block, tmp_path, programs)
         assert done.returncode == 0, done.stderr
         assert [paused(airflow, dag) for dag in dags] == [expected, *[False] * 3]
     done = type_in(shell_block("docs/BACKUP_OPERATIONS.md", "dags trigger"), tmp_path, programs)
@@ -50,6 +50,10 @@ def test_dags_are_unpaused_paused_and_triggered(
     runs = airflow.api.get("/api/v2/dags/critical_backup/dagRuns", params={"order_by": "-id", "limit": 1}).json()
     (run,) = runs["dag_runs"]
     assert run["conf"] == {"reason": "before migration 42", "deliver_mail": False}
+    # Other tests of this process find Airflow as it was.
+    airflow.api.delete(f"/api/v2/dags/critical_backup/dagRuns/{run['dag_run_id']}")
+    for dag, was_paused in before.items():
+        airflow.api.patch(f"/api/v2/dags/{dag}", json={"is_paused": was_paused})
 
 
 def test_pool_is_made(pools: LocalAirflow, programs: dict[str, str], tmp_path: Path) -> None:

@@ -96,6 +96,13 @@ def test_runbook_brings_users_back(encrypted: bool, lost: tuple[Pipeline, Path, 
             others = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public' AND tableowner <> 'hub'"
             assert session.execute(others).fetchone() == (0,)
             session.execute("DELETE FROM users WHERE false")
+        again = {**sheet, "PATH": f"{server.binaries}:{os.environ['PATH']}", "PGPASSWORD": PASSWORD}
+        dropped = subprocess.run(
+            ["sh", "-e"], input=IF_IT_FAILED, env=again, capture_output=True, text=True, check=False
+        )
+        assert dropped.returncode == 0, dropped.stderr
+        with psycopg.connect(server.conninfo()) as session:
+            assert session.execute("SELECT count(*) FROM pg_database WHERE datname = 'smart_ai_hub'").fetchone() == (0,)
     project = Path(sheet["PROJECT"])
     before = pipeline.config_dir
     kept = [path.relative_to(before) for path in before.rglob("*") if path.is_file()]
