@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
+import shutil
 import subprocess
 import threading
 import time
@@ -13,15 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+import psycopg
+
 from include.backup.age_keys import Identity
 from include.backup.age_stream import opened
 from include.backup.clients import Clients
-from include.backup.database import Database
-from include.backup.errors import RestoreError, TemporaryError
+from include.backup.database import Database, explain
+from include.backup.errors import PrerequisiteError, RestoreError, TemporaryError
 from include.backup.leash import group_ends_with_task
 from include.backup.manifest import Sidecar, TableRecord, read_sidecar
 from include.backup.restore_target import database_exists
 from include.backup.row_set import RowSet
+from include.backup.settings import BYTES_PER_MB
 from include.backup.streams import BLOCK_BYTES, Streams
 from include.backup.unpack import unpack_archive
 from include.backup.unpacked import unpacked
@@ -30,6 +35,16 @@ from include.backup.verify_published import verify_published
 log = logging.getLogger(__name__)
 
 CANNOT_CONNECT = 5  # restore.sh's exit status
+# What psql and the server say, without what they add, which may be somebody's row.
+_REASON = re.compile(
+    r"(?!CONTEXT|DETAIL|HINT|LINE|QUERY|STATEMENT).*(ERROR: |FATAL: |error: )|restore\.sh: |server closed"
+)
+# What is the server's affair, and may pass: it says nothing about the archive.
+_MAY_PASS = re.compile(
+    r"server closed the connection|connection to server (was lost|.* failed)|could not (receive|send) data|"
+    r"terminating connection|the database system is |too many (clients|connections)|remaining connection slots|"
+    r"No space left on device|Disk quota exceeded|out of (shared )?memory"
+)
 SCHEMA = "restored"  # restore.sh's own default for single tables
 
 
@@ -104,8 +119,9 @@ class Restore:
 
         Raises:
             VerificationError: If the archive is damaged.
-            PrerequisiteError: If it is encrypted, and none of the identities opens it.
-            TemporaryError: If the server could not be reached.
+            PrerequisiteError: If it is encrypted, and none of the identities opens it, or the disk has no room for what
+                is unpacked.
+            TemporaryError: If the server could not be reached, was lost, or is short of something; if it was cancelled.
             RestoreError: If restore.sh failed, or a table differs from the manifest.
         """
         sidecar = self._unpack()
@@ -127,6 +143,7 @@ class Restore:
 
     def _unpack(self) -> Sidecar:
         sidecar = read_sidecar(self._archive)
+        _require_room(self._folder, sidecar)
         verify_published(self._archive, sidecar, self._identities)
         with opened(self._archive, self._identities) as file, unpacked(file) as stream:
             unpack_archive(stream, sidecar, self._folder)
@@ -141,7 +158,9 @@ class Restore:
 
     def _run_script(self, options: list[str]) -> None:
         target = self._target
-        url = f"postgresql://{quote(target.user, safe='')}@{target.host}:{target.port}/{quote(target.name, safe='')}"
+        # An IPv6 address stands in brackets, a socket's folder has slashes.
+        host = f"[{target.host}]" if ":" in target.host else quote(target.host, safe="")
+        url = f"postgresql://{quote(target.user, safe='')}@{host}:{target.port}/{quote(target.name, safe='')}"
         environment = target.environment
         for name in ("PGOPTIONS", "PGDATABASE", "PGHOST", "PGPORT", "PGUSER"):
             del environment[name]
@@ -164,8 +183,11 @@ class Restore:
             _keep_lines(child.stdout, lambda line: log.info("%s", line))
             reader.join()
         if child.returncode:
-            kind = TemporaryError if child.returncode == CANNOT_CONNECT else RestoreError
-            reasons = [line for line in errors if "ERROR: " in line or line.startswith("restore.sh: ")] or errors[-3:]
+            if self._streams.cancelled.is_set():
+                raise TemporaryError(f"{self._archive.name}: the restore was cancelled")
+            said = list(filter(_REASON.match, errors))
+            may_pass = child.returncode == CANNOT_CONNECT or any(map(_MAY_PASS.search, said))
+            kind, reasons = TemporaryError if may_pass else RestoreError, said or errors[-3:]
             raise kind(f"{self._archive.name}: {'; '.join(reasons) or f'restore.sh ended with {child.returncode}'}")
 
     def _compare(self, archive: str, tables: Iterable[TableRecord], schema: str | None) -> None:
@@ -179,8 +201,11 @@ class Restore:
 
     def _check_constraints(self) -> tuple[int, tuple[str, ...]]:
         """Return how many constraints hold, and which are NOT VALID."""
-        with self._target.connect() as session:
-            row = session.execute(_CONSTRAINTS).fetchone()
+        try:
+            with self._target.connect() as session:
+                row = session.execute(_CONSTRAINTS).fetchone()
+        except psycopg.Error as error:
+            raise explain(error, f"looking at the constraints of {self._target}") from None
         assert row is not None  # noqa: S101 - an aggregate always returns one row
         holding, not_valid, broken_indexes = row
         if broken_indexes:
@@ -230,3 +255,13 @@ def _keep_lines(stream: object, take: Callable[[str], object]) -> None:
     for line in stream:  # type: ignore[attr-defined]
         if line.strip():
             take(line.rstrip())
+
+
+def _require_room(folder: Path, sidecar: Sidecar) -> None:
+    """Find a full disk out before anything is written: the next backup needs what is left."""
+    needed, free = sum(record.bytes for record in sidecar.files), shutil.disk_usage(folder).free
+    if free < needed:
+        raise PrerequisiteError(
+            f"{sidecar.archive} takes {needed / BYTES_PER_MB:,.1f} MB when it is unpacked; in {folder.parent} "
+            f"{free / BYTES_PER_MB:,.1f} MB are free: make room"
+        )

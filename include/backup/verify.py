@@ -77,6 +77,8 @@ def verify_archive(archive: Path, manifest: Manifest, *, identities: Sequence[Id
                 uncompressed, rows = _verify_members(stream, manifest, hashing)
     except VerificationError as error:
         raise VerificationError(f"{archive.name}: {_one_line(error)}; do not restore from it") from None
+    except FileNotFoundError:
+        raise VerificationError(f"{archive} is gone: it has expired, or was removed") from None
     except (EOFError, OSError, ValueError, tarfile.TarError) as error:
         raise VerificationError(f"{archive.name} is damaged: {_one_line(error)}; do not restore from it") from None
     return Verified(reader.bytes, reader.sha256.hexdigest(), uncompressed, rows)

@@ -201,9 +201,10 @@ def test_verify_not_an_archive_refused(built: BuiltArchive, content: bytes) -> N
 
 
 def test_verify_missing_file_refused(built: BuiltArchive) -> None:
-    """A file that is not there is refused, and named."""
+    """A file that is not there is refused, and named; it is not called damaged."""
     built.path.unlink()
-    assert "No such file" in refusal(built.path, built.manifest)
+    with pytest.raises(VerificationError, match=f"^{built.path} is gone: it has expired, or was removed$"):
+        verify_archive(built.path, built.manifest)
 
 
 @pytest.mark.parametrize("first", [True, False])

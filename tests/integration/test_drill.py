@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from include.backup.archive_name import drill_path, sidecar_path
+from include.backup.clients import find_clients
 from include.backup.database import Database
 from include.backup.drill import DRILL_LOCK, SCRATCH_PREFIX, drill
 from include.backup.drill_record import read_drill
-from include.backup.errors import BackupError, TemporaryError, VerificationError
+from include.backup.errors import BackupError, PrerequisiteError, TemporaryError, VerificationError
 from include.backup.manifest import read_sidecar
 from include.backup.retention import RetentionPolicy, plan_expiry
 from include.demo.embedded_postgres import EmbeddedPostgres
+from tests.fix_disks import MB, MakeDisk
 from tests.fix_pipeline import Pipeline, database_of, run_sql
 from tests.integration.test_restore import ODD, ODD_SCOPE
 
@@ -45,6 +51,20 @@ def constraints(pipeline: Pipeline) -> int:
     return int(row[0])
 
 
+def test_disk_without_room_for_what_is_unpacked_says_nothing_about_the_archive(
+    server: Database, sample_pipeline: Pipeline, make_disk: MakeDisk
+) -> None:
+    """Found out before a byte is written: the next backup needs what is left. The same archive passes with room."""
+    archive, sidecar = sample_pipeline.backup()
+    small = make_disk(size=MB // 2)
+    assert sum(record.bytes for record in sidecar.files) > MB // 2
+    with pytest.raises(PrerequisiteError, match=rf"{archive.name} takes [\d.]+ MB .* in {small} 0.5 MB are free"):
+        drill(archive, server, folder=small)
+    assert read_drill(archive) is None
+    assert list(small.iterdir()) == []
+    assert drill(archive, server, folder=make_disk()).passed
+
+
 def test_sample_passes_and_the_result_is_recorded(
     postgres: EmbeddedPostgres, server: Database, sample_pipeline: Pipeline, tmp_path: Path
 ) -> None:
@@ -58,7 +78,7 @@ def test_sample_passes_and_the_result_is_recorded(
     assert read_drill(archive) == record
     assert drill_path(archive).stat().st_mode & 0o777 == 0o600
     assert scratch_databases(postgres) == []
-    assert not list(tmp_path.glob("drill-*"))
+    assert not list(tmp_path.glob("drill~*"))
 
 
 def test_odd_schema_passes(
@@ -136,6 +156,146 @@ def test_database_of_a_killed_drill_is_dropped_by_the_next(
     with psycopg.connect(postgres.conninfo(left_over)):
         assert drill(archive, server, folder=tmp_path).passed
     assert scratch_databases(postgres) == []
+
+
+def make_role(postgres: EmbeddedPostgres, server: Database, name: str) -> Database:
+    """Return the server with a login that may make databases and no more, as backup_role.sql makes it."""
+    run_sql(postgres.conninfo(), f"CREATE ROLE {name} LOGIN CREATEDB PASSWORD 'drill-secret'")
+    return dataclasses.replace(server, user=name, password="drill-secret")
+
+
+@contextmanager
+def in_scratch_database(postgres: EmbeddedPostgres, look: Callable[[str], None]) -> Iterator[None]:
+    """Call `look` with the scratch database's name as soon as there is one."""
+
+    def wait() -> None:
+        deadline = time.monotonic() + 60
+        while not (names := scratch_databases(postgres)):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        look(names[0])
+
+    with ThreadPoolExecutor(1) as pool:
+        looking = pool.submit(wait)
+        yield
+        looking.result()
+
+
+def test_drill_without_a_superuser_drops_its_database_also_while_the_server_looks_after_it(
+    postgres: EmbeddedPostgres, server: Database, sample_pipeline: Pipeline, tmp_path: Path
+) -> None:
+    """An autovacuum worker or a superuser's session must not be ended by force; both leave while the drop waits."""
+    archive, _ = sample_pipeline.backup()
+    role = make_role(postgres, server, f"drill_{sample_pipeline.database.name}")
+    left_over = f"{SCRATCH_PREFIX}20200101_000000"
+    run_sql(postgres.conninfo(), f"CREATE DATABASE {left_over} OWNER {role.user}")
+    run_sql(postgres.conninfo(), f"ALTER ROLE {role.user} SET idle_session_timeout = '100ms'")
+    superuser = psycopg.connect(postgres.conninfo(left_over))
+
+    def leave_once_dropping() -> None:
+        waits = "SELECT 1 FROM pg_stat_activity WHERE query = %s AND state = 'active'"
+        deadline = time.monotonic() + 60
+        with psycopg.connect(postgres.conninfo(), autocommit=True) as admin:
+            while not admin.execute(waits, [f'DROP DATABASE IF EXISTS "{left_over}"']).fetchone():
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+        superuser.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        leaving = pool.submit(leave_once_dropping)
+        assert drill(archive, role, folder=tmp_path).passed
+        leaving.result()
+    assert scratch_databases(postgres) == []
+
+
+def test_drill_that_passed_is_recorded_though_its_database_cannot_be_dropped(
+    postgres: EmbeddedPostgres, server: Database, sample_pipeline: Pipeline, tmp_path: Path
+) -> None:
+    """The archive is proven; what fails is told, and the next drill drops what is left."""
+    archive, _ = sample_pipeline.backup()
+    role = make_role(postgres, server, f"stay_{sample_pipeline.database.name}")
+    sessions: list[psycopg.Connection[object]] = []
+
+    def stay(name: str) -> None:
+        sessions.append(psycopg.connect(postgres.conninfo(name)))
+
+    with (
+        in_scratch_database(postgres, stay),
+        pytest.raises(TemporaryError, match=r"dropping the scratch databases .* is being accessed by other users"),
+    ):
+        drill(archive, role, folder=tmp_path)
+    record = read_drill(archive)
+    assert record is not None
+    assert record.passed
+    sessions[0].close()
+    assert drill(archive, role, folder=tmp_path).passed
+    assert scratch_databases(postgres) == []
+
+
+def test_drill_that_is_cancelled_or_loses_its_server_says_nothing_about_the_archive(
+    postgres: EmbeddedPostgres, server: Database, sample_pipeline: Pipeline, tmp_path: Path
+) -> None:
+    """Marked failed in Airflow, a worker stopped, a server restarted: what was known of the archive stays."""
+    archive, _ = sample_pipeline.backup()
+    before = drill(archive, server, folder=tmp_path)
+    cancels: list[Callable[[], None]] = []
+
+    def cut(name: str) -> None:
+        query = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = %s"
+        with psycopg.connect(postgres.conninfo(), autocommit=True) as admin:
+            deadline = time.monotonic() + 60
+            while not (admin.execute(query, [name]).fetchone() or (0,))[0]:
+                assert time.monotonic() < deadline
+                time.sleep(0.005)
+
+    for stop, words in ((lambda _: cancels[-1](), "cancelled"), (cut, "")):
+        with in_scratch_database(postgres, stop), pytest.raises(TemporaryError, match=words):
+            drill(archive, server, folder=tmp_path, on_start=cancels.append)
+    assert read_drill(archive) == before
+    assert scratch_databases(postgres) == []
+    assert list(tmp_path.glob("drill~*")) == []
+
+
+def test_missing_program_says_nothing_about_the_archive(
+    server: Database, sample_pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the worker's fault, and is told without a record."""
+    archive, _ = sample_pipeline.backup()
+    monkeypatch.setattr("include.backup.drill.find_clients", partial(find_clients, folders=[tmp_path]))
+    with pytest.raises(PrerequisiteError, match="psql"):
+        drill(archive, server, folder=tmp_path)
+    assert read_drill(archive) is None
+
+
+def test_folder_of_a_killed_drill_goes_with_the_next(
+    server: Database, sample_pipeline: Pipeline, tmp_path: Path
+) -> None:
+    """It holds every row in clear."""
+    archive, _ = sample_pipeline.backup()
+    (tmp_path / "drill~killed").mkdir()
+    (tmp_path / "drill~killed" / "users.sql").write_text("secret")
+    assert drill(archive, server, folder=tmp_path).passed
+    assert list(tmp_path.glob("drill~*")) == []
+
+
+def test_archive_that_expired_during_its_drill_leaves_no_record(
+    server: Database, sample_pipeline: Pipeline, tmp_path: Path
+) -> None:
+    """Nothing would ever remove it."""
+    archive, _ = sample_pipeline.backup()
+
+    def expire(_: Callable[[], None]) -> None:
+        archive.unlink()
+
+    with pytest.raises(VerificationError, match="is gone: it has expired"):
+        drill(archive, server, folder=tmp_path, on_start=expire)
+    assert not drill_path(archive).exists()
+
+
+def test_server_is_reached_by_its_ipv6_address(server: Database, sample_pipeline: Pipeline, tmp_path: Path) -> None:
+    """restore.sh gets an address in brackets."""
+    archive, _ = sample_pipeline.backup()
+    assert drill(archive, dataclasses.replace(server, host=f"::ffff:{server.host}"), folder=tmp_path).passed
 
 
 def test_second_drill_on_the_server_has_to_wait(
