@@ -39,7 +39,7 @@ def copy_configuration(scope: Scope, config_dir: Path, folder: Path) -> Configur
     Compress the configuration files of the scope into the folder.
 
     Returns:
-        The parts, and a warning for each file that is missing or over its limit.
+        The parts, and a warning for each file that is missing, over its limit, or removed meanwhile.
 
     Raises:
         BackupError: If a file is there but cannot be read.
@@ -47,10 +47,11 @@ def copy_configuration(scope: Scope, config_dir: Path, folder: Path) -> Configur
     found = find_configuration(scope, config_dir)
     if found.errors:
         raise BackupError("; ".join(found.errors))
-    return ConfigurationResult(
-        parts=tuple(_compress(path, name, folder) for name, path in sorted(found.paths.items())),
-        warnings=tuple(found.warnings),
-    )
+    parts = {name: _compress(path, name, folder) for name, path in sorted(found.paths.items())}
+    gone = [
+        f"configuration {name} was removed while it was copied: not in this backup" for name in parts if not parts[name]
+    ]
+    return ConfigurationResult(parts=tuple(filter(None, parts.values())), warnings=(*found.warnings, *gone))
 
 
 def find_configuration(scope: Scope, config_dir: Path) -> FoundConfiguration:
@@ -120,7 +121,8 @@ def _unreadable(path: Path | str) -> str:
     return f"configuration {path} is not readable for the user that runs Airflow; change its owner or mode"
 
 
-def _compress(path: Path, name: str, folder: Path) -> PartRecord:
+def _compress(path: Path, name: str, folder: Path) -> PartRecord | None:
+    """Write the part; None if the file is gone by now, as in a folder that is in use."""
     try:
         with path.open("rb") as source:
             mode = stat.S_IMODE(path.stat().st_mode) & 0o777
@@ -130,5 +132,7 @@ def _compress(path: Path, name: str, folder: Path) -> PartRecord:
     except OSError as error:
         if error.filename not in (None, str(path)):  # it is where the copy goes that fails
             raise
+        if isinstance(error, FileNotFoundError):
+            return None
         raise BackupError(f"cannot copy the configuration file {path}: {error.strerror}") from None
     return part.record("configuration")

@@ -37,11 +37,18 @@ SESSION_SETTINGS: Mapping[str, str] = {
     "lock_timeout": "60s",
     "synchronize_seqscans": "off",  # rows in file order, the same every time
     "max_parallel_workers_per_gather": "0",
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
     "jit": "off",
 }
 
-# Since PostgreSQL 17; an older server would refuse it among the options.
-NO_TRANSACTION_TIMEOUT = "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'"
+# What a server may be too old for: it would refuse them among the options. A session that lasts is never ended; one
+# whose machine is gone without a word does not hold its locks and its snapshot for the system's usual two hours.
+SETTINGS_IF_KNOWN = (
+    "SELECT set_config(s.name, v.value, false) FROM pg_settings s JOIN (VALUES ('transaction_timeout', '0'), "
+    "('idle_session_timeout', '0'), ('tcp_user_timeout', '60000')) v (name, value) USING (name)"
+)
 
 # A server that is gone without a word (power, network) is noticed after a minute; libpq has no variables for these.
 KEEP_ALIVE = "keepalives_idle=30 keepalives_interval=10 keepalives_count=3 tcp_user_timeout=60000"
@@ -146,7 +153,7 @@ class Database:
                     **self._known_parameters,
                 )
             )
-            session.execute(NO_TRANSACTION_TIMEOUT)
+            session.execute(SETTINGS_IF_KNOWN)
             with contextlib.suppress(psycopg.errors.UndefinedObject, psycopg.errors.InvalidParameterValue):
                 session.execute(_NOTICE_DEAD_CLIENT)
         except psycopg.OperationalError as error:

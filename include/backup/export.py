@@ -23,12 +23,13 @@ from include.backup.gzip_part import PartRecord
 from include.backup.leaving import Leaving, find_leaving
 from include.backup.locks import name_holders
 from include.backup.manifest import Record, SequenceRecord, ServerRecord, TableRecord
-from include.backup.names import QualifiedName, quote_literal
+from include.backup.names import QualifiedName
 from include.backup.pace import Pace
 from include.backup.progress import Progress
 from include.backup.references import tables_referred_to, take_along
 from include.backup.run import utc_now
 from include.backup.selection import Selection, by_name
+from include.backup.sequences import read_sequences
 from include.backup.streams import Streams
 
 log = logging.getLogger(__name__)
@@ -74,6 +75,7 @@ class Export:
         parallel: How many connections carry rows at once.
         bytes_per_second: How many bytes of rows all of them take at most; 0 for as many as there are.
         waits: Whether it waits for another run that is exporting the database.
+        is_taken: Whether an archive of that moment's name is there: the snapshot waits for a second that is free.
     """
 
     def __init__(
@@ -85,12 +87,14 @@ class Export:
         parallel: int,
         bytes_per_second: int = 0,
         waits: bool = True,
+        is_taken: Callable[[datetime], bool] = lambda _: False,
     ) -> None:
         self._database = database
         self._clients = clients
         self._folder = folder
         self._parallel = parallel
         self._waits = waits
+        self._is_taken = is_taken
         self._streams = Streams(database, folder)
         self._progress = Progress(folder)
         self._pace = Pace(bytes_per_second, self._streams.cancelled)
@@ -163,12 +167,15 @@ class Export:
         session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         names = ", ".join(selection.table.name.sql for selection in planned)
         session.execute(f"LOCK TABLE {names} IN ACCESS SHARE MODE")
+        # In the hour that comes twice each name does, too.
+        while self._is_taken(utc_now()):
+            time.sleep(0.05)
         snapshot = session.execute("SELECT pg_export_snapshot()").fetchone()[0]  # type: ignore[index]
         snapshot_at = utc_now()
         started = time.monotonic()
         catalog = read_catalog(session)
         selections = plan(catalog)
-        sequences = _read_sequences(session, catalog)
+        sequences = tuple(read_sequences(session, catalog))
         files = FileExport(snapshot, self._clients, self._streams, self._folder, self._progress, self._pace)
         exported = self._export_files(session, catalog, selections, files)
         parts = (exported.schema, *exported.rows, files.sequences(sequences), exported.constraints)
@@ -207,8 +214,11 @@ class Export:
             rows = {file: pool.submit(files.rows, file, known[file]) for file in early}
             try:
                 selections, not_valid = self._follow_references(session, catalog, planned)
-            except BaseException:
+            except BaseException as error:
+                was_cancelled = self._streams.cancelled.is_set()
                 self.cancel()
+                if isinstance(error, psycopg.Error) and not was_cancelled:
+                    raise explain(error, f"following references in {self._database}") from None
                 raise
             constraints = pool.submit(files.dump, "post-data", "constraints.sql", not_valid)
             for file, of_file in _largest_first(selections).items():
@@ -274,17 +284,3 @@ def _largest_first(
 def _with_not_valid(table: TableRecord, not_valid: tuple[ForeignKey, ...]) -> TableRecord:
     names = tuple(key.name for key in not_valid if key.table == table.qualified)
     return table.model_copy(update={"not_valid": names})
-
-
-def _read_sequences(session: Session, catalog: Catalog) -> tuple[SequenceRecord, ...]:
-    """Read every sequence after the snapshot was taken: never behind the rows of the snapshot."""
-    if not catalog.sequences:
-        return ()
-    query = " UNION ALL ".join(
-        f"SELECT {quote_literal(name.schema)}, {quote_literal(name.name)}, last_value, is_called FROM {name.sql}"
-        for name in (sequence.name for sequence in catalog.sequences)
-    )
-    return tuple(
-        SequenceRecord(schema=schema, name=name, last_value=last_value, is_called=is_called)
-        for schema, name, last_value, is_called in session.execute(query)
-    )

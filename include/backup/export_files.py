@@ -9,7 +9,7 @@ from pathlib import Path
 from include.backup.catalog import ForeignKey
 from include.backup.clients import Clients
 from include.backup.constraints import ConstraintsDump
-from include.backup.database import NO_TRANSACTION_TIMEOUT
+from include.backup.database import SETTINGS_IF_KNOWN
 from include.backup.errors import BackupError, ObjectGoneError, TemporaryError
 from include.backup.gzip_part import GzipPart, PartRecord, Section, part_path
 from include.backup.manifest import SequenceRecord, TableRecord, WindowRecord
@@ -132,7 +132,7 @@ class FileExport:
             self._pace.took(len(block))
 
         script = (
-            f"{NO_TRANSACTION_TIMEOUT} \\g /dev/null\n"
+            f"{SETTINGS_IF_KNOWN} \\g /dev/null\n"
             "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY;\n"
             f"SET TRANSACTION SNAPSHOT {quote_literal(self._snapshot)};\n"
             # Only with \\g does psql keep the server's count; the "file" is the pipe that it writes to anyway.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
+from datetime import datetime
 from functools import partial
 from typing import Literal, TypeVar
 from zoneinfo import ZoneInfo
@@ -25,7 +27,7 @@ from include.backup import (
 )
 from include.backup.age_keys import identities_for
 from include.backup.anomaly import OddSizes, odd_sizes
-from include.backup.archive_name import forms
+from include.backup.archive_name import archive_name, forms
 from include.backup.catalog import Catalog
 from include.backup.clients import find_clients
 from include.backup.configuration import ConfigurationResult
@@ -107,6 +109,11 @@ def export_database(task: BackupTask) -> int:
     database = source_database(settings.backup_connection)
     with database.connect() as session:
         clients = find_clients(session.info.server_version // 10000)
+
+    def is_taken(moment: datetime) -> bool:
+        name = archive_name(moment.astimezone(ZoneInfo(settings.backup_timezone)))
+        return any(map(os.path.lexists, forms(task.backup_dir / name)))
+
     export = Export(
         database,
         clients,
@@ -114,6 +121,7 @@ def export_database(task: BackupTask) -> int:
         parallel=settings.backup_parallel,
         bytes_per_second=settings.backup_max_mb_per_second * BYTES_PER_MB,
         waits=not task.may_be_left_out,
+        is_taken=is_taken,
     )
     task.cancel = export.cancel
 

@@ -193,8 +193,13 @@ def test_table_in_scope_cannot_change_during_the_export(fault_site: FaultSite) -
 
     with slow_export(fault_site, run_id, 400_000) as end:
         # Whoever asks for a lock after TRUNCATE has, waits behind it: every session that reads must have its own.
-        deadline = time.monotonic() + 20
-        while fault_site.processes("pg_dump") or sessions_that_lock(fault_site, "payments") < 2:  # snapshot and COPY
+        deadline = time.monotonic() + 60
+        dumped = "*/export/constraints.sql.gz"  # the last of pg_dump, which comes when references were followed
+        while (
+            not list((fault_site.backup_dir / ".work").glob(dumped))
+            or fault_site.processes("pg_dump")
+            or sessions_that_lock(fault_site, "payments") < 2
+        ):
             assert time.monotonic() < deadline
             time.sleep(0.02)
         thread = threading.Thread(target=change)

@@ -11,19 +11,21 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
-from include.backup.catalog import Catalog
+from include.backup.catalog import Catalog, Session, read_catalog
 from include.backup.database import APPLICATION_NAME
 from include.backup.errors import BackupError, TemporaryError
 from include.backup.export import ADVISORY_LOCK, Export, ExportResult
 from include.backup.references import take_along
 from include.backup.run import utc_now
 from include.backup.selection import Selection
+from include.backup.sequences import read_sequences
 from include.demo.embedded_postgres import EmbeddedPostgres
 from tests.fix_pipeline import Pipeline, run_sql
 
@@ -162,6 +164,49 @@ def test_rows_that_no_reference_changes_leave_while_references_are_followed(
     result = pipeline.export(parts).run(pipeline.plan, cut_off=utc_now())
     assert {table.name: table.rows for table in result.tables} == {"bills": 2, "items": 9000}
     assert [part.name for part in result.parts if part.kind == "rows"] == ["bills.csv", "items.csv"]
+
+
+def test_error_while_references_are_followed_is_the_servers_own(
+    two_tables: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not that the export was cancelled, which the other streams are then; and it is not tried again for nothing."""
+
+    def fail(session: Session, *_: Any) -> tuple[Selection, ...]:
+        session.execute("SELECT 1 / 0")
+        return ()
+
+    monkeypatch.setattr("include.backup.export.take_along", fail)
+    with pytest.raises(BackupError, match=r"following references in .*: division by zero") as raised:
+        two_tables.export(tmp_path / "parts").run(two_tables.plan, cut_off=utc_now())
+    assert not isinstance(raised.value, TemporaryError)
+
+
+def test_any_number_of_sequences_is_read_and_one_that_was_dropped_may_pass(
+    postgres: EmbeddedPostgres, two_tables: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In stretches that the server's stack can take; between catalog and reading somebody may drop one."""
+    monkeypatch.setattr("include.backup.sequences.SEQUENCES_AT_ONCE", 1)
+    with two_tables.database.connect() as session:
+        catalog = read_catalog(session)
+        seen = {record.name: record.last_value for record in read_sequences(session, catalog)}
+        assert seen == {"orders_id_seq": 20000, "lines_id_seq": 20000}
+        run_sql(postgres.conninfo(two_tables.database.name), "DROP TABLE lines")
+        with pytest.raises(TemporaryError, match=r"lines_id_seq.* does not exist: it was dropped just now"):
+            tuple(read_sequences(session, catalog))
+
+
+def test_snapshot_waits_for_a_second_whose_name_is_free(two_tables: Pipeline, tmp_path: Path) -> None:
+    """In the hour that comes twice, an archive of the first time may have it."""
+    asked: list[datetime] = []
+
+    def is_taken(moment: datetime) -> bool:
+        asked.append(moment)
+        return moment < asked[0] + timedelta(seconds=1)
+
+    export = Export(two_tables.database, two_tables.clients, tmp_path, parallel=2, is_taken=is_taken)
+    result = export.run(two_tables.plan, cut_off=utc_now())
+    assert len(asked) > 1
+    assert result.snapshot_at >= asked[0] + timedelta(seconds=1)
 
 
 def test_export_takes_no_more_than_its_limit(two_tables: Pipeline, tmp_path: Path) -> None:

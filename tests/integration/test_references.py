@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -119,7 +120,15 @@ def test_referred_rows_are_taken_along_and_the_restore_holds(
 def scans(conninfo: str, table: str) -> tuple[int, int]:
     """Return how often a table was read from end to end, and by an index, since it was made."""
     query = f"SELECT seq_scan, coalesce(idx_scan, 0) FROM pg_stat_user_tables WHERE relname = '{table}'"
-    with psycopg.connect(conninfo) as session:
+    others = (
+        "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "
+        "AND backend_type = 'client backend'"
+    )
+    with psycopg.connect(conninfo, autocommit=True) as session:
+        deadline = time.monotonic() + 60
+        while session.execute(others).fetchone():  # a session counts what it has read when it ends
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
         (found,) = session.execute(query).fetchall()
     return int(found[0]), int(found[1])
 

@@ -107,3 +107,10 @@ def test_window_begins_exactly_at_the_cut_off_in_utc(
     run = BackupRun("manual__edge", "manual", datetime(2026, 6, 1, tzinfo=timezone.utc))
     _, sidecar = pipeline.backup(run)
     assert sidecar.tables[0].rows == 2
+
+
+def test_session_whose_machine_is_gone_without_a_word_is_noticed_by_the_server(sample_pipeline: Pipeline) -> None:
+    """As after a power cut: the server asks, and does not hold locks and snapshot for the two hours of the system's."""
+    names = ("tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count", "tcp_user_timeout")
+    with sample_pipeline.database.connect() as session:
+        assert [session.execute(f"SHOW {name}").fetchone() for name in names] == [("30",), ("10",), ("3",), ("60000",)]
