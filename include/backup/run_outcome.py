@@ -8,7 +8,8 @@ from typing import Literal
 
 from include.backup.run import Kind
 
-RunState = Literal["queued", "running", "success", "failed"]
+# left_out: a checkpoint that met another export, or came too late. To Airflow it is a success.
+RunState = Literal["queued", "running", "success", "failed", "left_out"]
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class RunOutcome:
         run_id: Airflow's id of the run.
         kind: What started it.
         stands_for: Aware: the slot of a scheduled or backfilled run, the start of a manual one.
-        state: As Airflow has it.
+        state: As Airflow has it, save that it knows no run that is left out.
         started_at: Aware; None while it waits.
         ended_at: Aware; None until it has ended.
         failed_task: The first task that failed for good; None if none did, as when the run took too long.

@@ -242,12 +242,39 @@ def test_encrypted_archive_is_an_archive(folder: Path, publish: Publish) -> None
     assert report.facts["drill_passed"] is True
 
 
-def test_encrypted_backup_needs_room_three_times(folder: Path) -> None:
-    """Parts, archive and encrypted archive are on the disk at once."""
+def test_hour_that_comes_twice_hides_no_archive(folder: Path, publish: Publish) -> None:
+    """The newest checkpoint has an earlier name than those of the same hour before; one that is gone is still told."""
+    earlier = publish(hours_old=1)
+    later_name = f"critical_backup_{NOW:%Y%m%d_%H}5959"
+    for file in (earlier, archive_name.sidecar_path(earlier)):
+        file.rename(file.with_name(file.name.replace(earlier.name[:31], later_name)))
+    earlier_renamed = earlier.with_name(f"{later_name}.tar.gz")
+    newest = publish(hours_old=0.5)
+    report = check_health(limits(folder), now=NOW)
+    assert (report.healthy, report.facts["archive"]) == (True, newest.name)
+    drill(earlier_renamed, passed=False)
+    assert check_health(limits(folder), now=NOW).healthy, "an older one failed its drill: that is history"
+    drill(newest, passed=False)
+    assert "failed its drill" in reason(folder)
+    newest.unlink()
+    assert "is gone; the newest is" in reason(folder)
+
+
+def test_newer_archive_whose_manifest_cannot_be_read_is_not_passed_over(folder: Path, publish: Publish) -> None:
+    """As where its run failed in a later step: the last success is older than it."""
+    publish(hours_old=20)
+    newest = publish(hours_old=1, succeeded=False)
+    assert check_health(limits(folder), now=NOW).healthy
+    archive_name.sidecar_path(newest).write_text("{")
+    assert "is not JSON" in reason(folder)
+
+
+def test_encrypted_backup_wants_room_three_times(folder: Path) -> None:
+    """The archive and the encrypted one are on the disk at once; who warns does so one archive before."""
     size = 5 * BYTES_PER_MB
     assert odd_figures(limits(folder), archive_bytes=size, free_bytes=3 * size, copies=3) == []
     (full,) = odd_figures(limits(folder), archive_bytes=size, free_bytes=3 * size - 1, copies=3)
-    assert "needs about 3 times the newest's size" in full
+    assert "less than 3 times the newest archive" in full
 
 
 def test_defaults_and_names_are_those_of_the_package() -> None:

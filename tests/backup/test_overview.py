@@ -142,6 +142,13 @@ def test_paused_dag_has_no_next_run(settings: Settings, nightly: Any) -> None:
     assert seen.verdict.sentence.endswith("none is planned.")
 
 
+def test_pool_that_does_not_exist_is_told_with_the_command_that_makes_it(settings: Settings, nightly: Any) -> None:
+    """Its export waits for ever, and Airflow itself only notes a warning at the DAG."""
+    seen = look(settings, AirflowFacts((), paused=False, missing_pool="server_1"), now=NOW)
+    assert "Airflow has no pool server_1: export_database waits for ever" in concerns(seen)
+    assert [c.remedy for c in seen.verdict.concerns if "airflow pools set server_1 2" in c.remedy]
+
+
 def test_missed_night_is_counted_and_has_its_command(settings: Settings, nightly: Any) -> None:
     """The exact one, ready to copy."""
     nightly(3)
