@@ -37,12 +37,44 @@ from airflow.sdk.definitions.callback import SyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert
 from airflow.sdk.definitions.param import ParamsDict
 
+from include.backup.health import remedy_for
 from include.backup.settings import Settings
 from include.operators.alerts import alert_failure, alert_run_failure
 from include.operators.backup import BackupOperator, branch_to_delivery, verified
 from include.operators.deadline import BackupDue
 from include.operators.each_backup import each_backup
 from include.operators.late import alert_late
+
+CHECKPOINTS_MANUAL = """
+# critical_backup
+
+Complete verified archives between the nightly ones, **without mail**, in `BACKUP_DIR/{folder}`, kept for
+BACKUP_CHECKPOINT_KEEP_HOURS={keep_hours} (docs/CHECKPOINTS.md).
+
+| you want to | do |
+|---|---|
+| know why a run made no archive (its tasks are *skipped*) | open the log of the first of them: another run exported, or its slot came too late. That is no failure; the next slot makes the next checkpoint |
+| know why a run failed | open its red task, tab *Logs*; the last line says what was seen, what was expected, what to do. The next slot tries by itself |
+| make one now | **Trigger** (▶): it waits for an export that is under way |
+| stop them for a while | pause the DAG; when the newest is older than {max_age_minutes} minutes, `backup_watch` says so |
+| have no more | take BACKUP_CHECKPOINT_SCHEDULE away; the archives stay until you remove them |
+| restore | **Trigger** `restore_backup`, or do it by hand: unpack the archive and follow its BACKUP_INFO.txt |
+
+What is taken is what `{parent}` takes. The two never export at once.
+"""
+
+
+def _manual(settings: Settings) -> str:
+    """Return the manual with the names of this backup's DAGs."""
+    backup = settings.backup
+    if not backup.is_checkpoints:
+        return remedy_for(backup.id, __doc__)
+    return remedy_for(backup.id, CHECKPOINTS_MANUAL).format(
+        folder=backup.id,
+        keep_hours=settings.backup_checkpoint_keep_hours,
+        max_age_minutes=settings.backup_checkpoint_max_age_minutes,
+        parent=backup.parent.dag_id,
+    )
 
 
 def make_dag(settings: Settings) -> DAG:
@@ -70,7 +102,7 @@ def make_dag(settings: Settings) -> DAG:
         if mails
         else None,
         tags=["backup"],
-        doc_md=__doc__,
+        doc_md=_manual(settings),
         default_args={
             "retries": 3 if mails else 1,  # the next checkpoint comes soon
             "retry_delay": timedelta(seconds=settings.backup_retry_delay_seconds),

@@ -17,13 +17,15 @@ drill left is dropped by the next. The newest archive that passed is never expir
 An encrypted archive (`.age`) is drilled only where BACKUP_AGE_IDENTITY_FILE names a private key that opens it; without
 it the drill is skipped, and the archive is **not proven** by a restore, only verified before it was encrypted.
 A backup with an id has a drill of its own, `restore_drill_<id>`; on one server they take turns.
-Of checkpoints one is drilled weekly, or as seldom as BACKUP_DRILL says: this DAG looks at 05:00 whether that is due.
+Of checkpoints one is drilled weekly, or as seldom as BACKUP_DRILL says: this DAG looks
+between 05:00 and 06:00, at the same minute each day, whether that is due.
 A drill that fails is mailed to every administrator, with its reason.
 """
 
 from __future__ import annotations
 
 from datetime import timedelta
+from zlib import crc32
 
 from airflow.sdk import DAG, Asset, CronTriggerTimetable, Param
 
@@ -66,7 +68,8 @@ def _schedule(settings: Settings) -> CronTriggerTimetable | list[Asset] | None:
     if settings.backup_drill == "off":
         return None
     if settings.backup.is_checkpoints:
-        return CronTriggerTimetable("0 5 * * *", timezone=settings.backup_timezone)
+        minute = crc32(settings.backup.id.encode()) % 60  # those of many databases do not all begin together
+        return CronTriggerTimetable(f"{minute} 5 * * *", timezone=settings.backup_timezone)
     return [verified(settings.backup)]
 
 

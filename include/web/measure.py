@@ -90,7 +90,8 @@ def run_values(outcomes: Iterable[RunOutcome], *, now: datetime) -> Values:
         "run_in_progress": float(any(run.state in ("queued", "running") for run in every)),
         "failed_runs": Counter(run.failed_task or NO_STEP for run in failed),
     }
-    ended = sorted(((run.ended_at, run) for run in every if run.ended_at), key=lambda pair: pair[0])
+    ended = [(run.ended_at, run) for run in every if run.ended_at and run.state != "left_out"]
+    ended.sort(key=lambda pair: pair[0])
     if ended:
         ended_at, last = ended[-1]
         values["last_run_success"] = float(last.state == "success")

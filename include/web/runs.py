@@ -15,6 +15,7 @@ from include.backup.backup_id import BACKUP_DAG, UNNAMED, Backup
 from include.backup.overview import AirflowFacts, look_back
 from include.backup.run import Kind
 from include.backup.run_outcome import RunOutcome, RunState
+from include.backup.running import EXPORT_TASK
 
 DEFAULT_POOL = Pool.DEFAULT_POOL_NAME
 IN_PROGRESS = ("queued", "running")
@@ -48,7 +49,8 @@ def read_runs(session: Session, *, since: datetime, dag_id: str = BACKUP_DAG) ->
     """
     Return the runs of a DAG that stand for that moment or a later one, and those in progress, newest first.
 
-    One query, however many runs there are: it also brings the tasks that failed, and those that are at work.
+    One query, however many runs there are: it also brings the tasks that failed, those that are at work, and an export
+    that was skipped.
 
     Args:
         session: Of Airflow's metadata database.
@@ -61,7 +63,10 @@ def read_runs(session: Session, *, since: datetime, dag_id: str = BACKUP_DAG) ->
     tasks = and_(
         TaskInstance.dag_id == DagRun.dag_id,
         TaskInstance.run_id == DagRun.run_id,
-        TaskInstance.state.in_(("failed", *AT_WORK)),
+        or_(
+            TaskInstance.state.in_(("failed", *AT_WORK)),
+            and_(TaskInstance.task_id == EXPORT_TASK, TaskInstance.state == "skipped"),
+        ),
     )
     query = (
         select(
@@ -91,6 +96,8 @@ def _outcomes(rows: Any) -> Iterator[RunOutcome]:
 
 def _outcome(run: Row[Any], tasks: list[Row[Any]]) -> RunOutcome:
     state = str(run.state)
+    if state == "success" and any(task.task_state == "skipped" for task in tasks):
+        state = "left_out"
     kind = str(run.run_type)
     failed = [task.task_id for task in tasks if task.task_state == "failed"]
     at_work = sorted((task for task in tasks if task.task_state in AT_WORK), key=lambda t: AT_WORK.index(t.task_state))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import threading
 import time
 from datetime import datetime, timedelta, timezone
@@ -18,7 +19,7 @@ from include.backup.run import WORKSPACES
 from include.backup.status import LAST_SUCCESS_FILE
 from include.demo.embedded_postgres import EmbeddedPostgres
 from tests.dags.test_fleet import mails, only_archive
-from tests.fix_airflow import TASKS, LocalAirflow, Site
+from tests.fix_airflow import DAG_ID, TASKS, LocalAirflow, Site
 from tests.fix_archives import publish_archive
 from tests.fix_checkpoints import EVERY, CheckpointSite
 from tests.fix_fleet import DATABASE, ORDERS, FleetSite
@@ -47,9 +48,19 @@ def test_checkpoints_are_one_more_backup_without_mail_that_is_never_late(checkpo
     midnight = datetime(2026, 11, 20, tzinfo=UTC)
     infos = checkpoints.airflow.stored_dag().iter_dagrun_infos_between(midnight, midnight + timedelta(minutes=59))
     assert [info.run_after.minute for info in infos] == [0, 10, 20, 30, 40, 50]
-    assert dags["restore_drill_checkpoints"].schedule.expression == "0 5 * * *"  # type: ignore[union-attr]
+    assert dags["restore_drill_checkpoints"].schedule.expression == "51 5 * * *"  # type: ignore[union-attr]
     assert "restore_backup_checkpoints" in dags
     assert dags["backup_watch"].schedule.expression == EVERY  # type: ignore[union-attr]
+
+
+def test_manual_is_about_checkpoints_and_names_their_dags(checkpoints: CheckpointSite) -> None:
+    """Nobody looks for a mail that is never sent, or triggers the nightly DAG's restore."""
+    dag = checkpoints.airflow.parse().dags["critical_backup_checkpoints"]
+    manual = dag.doc_md or ""
+    assert manual.startswith("\n# critical_backup_checkpoints\n")
+    assert "without mail" in manual
+    assert "BACKUP_CHECKPOINT_KEEP_HOURS=24" in manual
+    assert set(re.findall(r"`([a-z]+_[a-z_]+)`", manual)) == {"restore_backup_checkpoints", "backup_watch", DAG_ID}
 
 
 def test_checkpoint_is_a_complete_archive_in_its_own_folder_and_mails_nothing(checkpoints: CheckpointSite) -> None:

@@ -66,6 +66,8 @@ def test_two_databases_each_have_archive_folder_status_and_mail_of_their_own(fle
     assert record is not None
     assert (record.passed, record.rows) == (True, 321)
     assert not list(fleet.site.backup_dir.glob("*.drill.json"))
+    dag = fleet.of("critical_backup_orders").parse().dags["critical_backup_orders"]
+    assert "--dag-id critical_backup_orders " in (dag.doc_md or "")
     restore = fleet.of("restore_backup_orders").parse().dags["restore_backup_orders"]
     assert restore.params.get_param("archive").schema["enum"] == [archive.name]
 

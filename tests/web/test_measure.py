@@ -196,6 +196,14 @@ def test_last_run_is_the_one_that_ended_last() -> None:
     assert values["last_success_duration_seconds"] == 300
 
 
+def test_run_that_is_left_out_is_neither_a_success_nor_the_last_one() -> None:
+    """A checkpoint that met the nightly export does not hide that the one before failed."""
+    values = look([run(0, "left_out"), run(1, "failed"), run(2)])
+    assert values["last_run_success"] == 0
+    assert values["last_run_end_timestamp_seconds"] == (slot(1) + timedelta(minutes=5)).timestamp()
+    assert values["last_success_duration_seconds"] == 300
+
+
 def test_age_is_that_of_the_wall_clock(publish: Publish, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the autumn night a backup of 02:00 is 24 hours old the next day at 02:00, when 25 have passed."""
     zone = ZoneInfo("Europe/Berlin")

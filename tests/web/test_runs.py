@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from airflow.models import DagModel, DagRun, TaskInstance
+from airflow.models import DagModel, DagRun, Pool, TaskInstance
 from airflow.settings import engine
 from airflow.utils.session import create_session
 from sqlalchemy import delete, event, select, update
@@ -91,6 +91,14 @@ def test_failed_run_names_the_task_that_failed_first(airflow: LocalAirflow, sess
     assert (second.state, second.failed_task) == ("failed", None)
 
 
+def test_run_whose_export_was_skipped_is_left_out_and_no_success(airflow: LocalAirflow, session: Session) -> None:
+    """So a checkpoint that met another export counts for nothing; a mail that is not sent is skipped in every run."""
+    left_out, done = airflow.schedule(SLOT), airflow.schedule(SLOT - DAY)
+    set_run(left_out, "success", tasks={"export_database": "skipped"}, start_date=SLOT, end_date=SLOT)
+    set_run(done, "success", tasks={"email_attachment": "skipped"}, start_date=SLOT, end_date=SLOT + HOUR)
+    assert [outcome.state for outcome in read_runs(session, since=NOW - 10 * DAY)] == ["left_out", "success"]
+
+
 @pytest.mark.parametrize("task_state", ["running", "up_for_retry", "queued", "deferred"])
 def test_run_in_progress_names_the_task_it_is_at(airflow: LocalAirflow, session: Session, task_state: str) -> None:
     """Also while that waits for its next try; and whatever day the run stands for."""
@@ -131,6 +139,15 @@ def test_pause_of_the_dag_is_told(session: Session) -> None:
     unknown = read_facts(session, now=NOW, backup=Backup("nobody_knows"))
     assert (unknown.outcomes, unknown.paused) == ((), False)
     assert session.scalar(select(DagModel.dag_id).where(DagModel.dag_id == "nobody_knows")) is None
+
+
+def test_pool_counts_as_missing_until_airflow_has_it(session: Session) -> None:
+    """Airflow's own is always there, and not asked for."""
+    assert read_facts(session, now=NOW, pool="server_1").missing_pool == "server_1"
+    session.add(Pool(pool="server_1", slots=2, include_deferred=False))
+    session.flush()
+    assert read_facts(session, now=NOW, pool="server_1").missing_pool == ""
+    assert read_facts(session, now=NOW).missing_pool == ""
 
 
 def test_run_that_really_failed_is_read_as_it_was(
