@@ -99,9 +99,10 @@ def test_scope_packaged_equals_specification() -> None:
     ]
     assert [item.path for item in scope.configuration] == [
         ".env.production", "docker-compose.prod.yml", "nginx.prod.conf", "ssl",
+        "docker-compose.airflow.yml", "include/scope.yaml",
     ]  # fmt: skip
-    assert scope.configuration[-1].patterns == ("*.pem",)
-    assert not any(item.optional for item in scope.configuration)
+    assert scope.configuration[3].patterns == ("*.pem",)
+    assert [item.optional for item in scope.configuration] == [False] * 4 + [True] * 2
     assert scope.exclude == ("sessions", "usage_logs", "audit_logs")
 
 

@@ -12,6 +12,7 @@ import yaml
 from airflow.providers.cncf.kubernetes.pod_generator import PodGenerator
 
 from include.backup.settings import Settings
+from include.operators.connection_variables import DRILL_VARIABLE
 
 FOLDER = Path(__file__).parents[2] / "docs" / "kubernetes"
 GUIDE = FOLDER.parent / "MORE_MACHINES.md"
@@ -103,6 +104,7 @@ def test_every_pod_has_the_shared_volume_below_backup_dir(pod: dict[str, Any]) -
     assert backups == {"claimName": claim["metadata"]["name"]}
     assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
     assert "secret" in mounts[settings["BACKUP_CONFIG_DIR"]]
+    assert "configMap" in mounts[str(Path(settings["BACKUP_SCOPE_FILE"]).parent)]
 
 
 def test_every_variable_is_a_setting_of_the_package_or_of_airflow(pod: dict[str, Any]) -> None:
@@ -122,4 +124,6 @@ def test_guide_makes_every_secret_that_the_files_name(pod: dict[str, Any]) -> No
     assert wanted <= made
     variables = set(re.findall(r"--from-literal=([A-Z]\w+)=", guide))
     assert variables
-    assert variables <= SETTINGS
+    assert variables <= SETTINGS | {DRILL_VARIABLE}
+    maps = {volume["configMap"]["name"] for volume in pod["spec"]["volumes"] if "configMap" in volume}
+    assert maps == set(re.findall(r"kubectl create configmap ([\w-]+)", guide))

@@ -32,7 +32,7 @@ RUN_SECONDS = 180
 ADMIN_PASSWORD = secrets.token_urlsafe(12)
 
 # What the guide has typed: settings, image and start; and for the next version.
-SETTINGS, BUILD, UP = shell_block("docs/PRODUCTION.md", "cp .env.production.example").splitlines()
+SETTINGS, BUILD, UP = shell_block("docs/PRODUCTION.md", "cp -i .env.production.example").splitlines()
 BUILD_NEXT, STOP, _, UP_NEXT = shell_block("docs/PRODUCTION.md", "stop airflow-scheduler").splitlines()
 INSIDE = shell_block("docs/BACKUP_OPERATIONS.md", "exec airflow-scheduler").strip()
 START = shell_block("docs/BACKUP_OPERATIONS.md", "prod.yml up").strip()
