@@ -31,7 +31,7 @@ backup: $(READY) ## Make one more backup in the running demo
 test: $(READY) ## Run all tests (ARGS='-k name': some of them; JOBS=0: one after the other)
 	@exec $(VENV_PYTHON) -m pytest --numprocesses=$(JOBS) --dist=loadfile $(ARGS)
 
-test-containers: $(READY) ## As root: build the image, run the stack in a real Docker engine (15 minutes)
+test-containers: $(READY) ## As root: build the image, run the stack in a real Docker engine (12 minutes)
 	@.ci/docker "$(CURDIR)/var/docker" engine
 	@PATH="$(CURDIR)/var/docker/bin:$$PATH" TEST_DOCKER="$(CURDIR)/var/docker" exec $(VENV_PYTHON) -m pytest tests/end_to_end/test_containers.py $(ARGS)
 

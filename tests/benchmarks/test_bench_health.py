@@ -12,13 +12,14 @@ from benchmarks.errors import BenchmarkError
 from benchmarks.health import look, main
 
 
-def test_benchmark_of_the_health_check_reports_each_folder(capsys: pytest.CaptureFixture[str]) -> None:
-    """A line for each number of archives: milliseconds, and the promise beside them."""
-    assert main(counts=(1, 2), rounds=2) == 0
+def test_benchmark_of_the_health_check_reports_each_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A line for each number of archives: milliseconds, and the promise beside them; the page has the same."""
+    assert main(counts=(1, 2), rounds=2, report=tmp_path) == 0
     _, _, *lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2
     for count, line in zip((1, 2), lines, strict=True):
-        assert re.fullmatch(rf"\| {count} (\| \d+ ){{4}}\| below 100 \|", line)
+        assert re.fullmatch(rf"\| {count} (\| \d+ ){{4}}\| below 50 \|", line)
+    assert "\n".join(lines) in (tmp_path / "health.md").read_text()
 
 
 def test_folder_without_backups_is_no_figure(

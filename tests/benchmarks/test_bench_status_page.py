@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -10,10 +11,12 @@ from benchmarks import status_page
 
 
 def test_benchmark_of_the_status_page_reports_each_address(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A real api-server answers with the archives that were laid; the table has a line for each address."""
+    """A real api-server answers with the archives that were laid; table and page have a line for each address."""
     monkeypatch.setattr(status_page, "ADDRESSES", {"/backup/": "the page"})
-    assert status_page.main(counts=[3], rounds=2) == 0
+    assert status_page.main(counts=[3], rounds=2, report=tmp_path) == 0
     output = capsys.readouterr().out
-    assert re.search(r"^\| 3 \| the page \|( [\d,]+ \|){5}  \|$", output, re.MULTILINE), output
+    line = re.search(r"^\| 3 \| the page \|( [\d,]+ \|){5}  \|$", output, re.MULTILINE)
+    assert line, output
+    assert line[0] in (tmp_path / "status_page.md").read_text()
