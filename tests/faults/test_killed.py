@@ -31,6 +31,17 @@ def wait_for(site: FaultSite, program: str) -> int:
     return next(iter(found))
 
 
+def wait_for_work(site: FaultSite, program: str) -> int:
+    """Return one that is at work: what reads a small table is gone when it is looked for again."""
+    deadline = time.monotonic() + 20
+    while True:
+        pid = wait_for(site, program)
+        time.sleep(0.2)
+        if pid in site.processes(program):
+            return pid
+        assert time.monotonic() < deadline, f"no {program} that stays"
+
+
 def test_task_killed_at_any_moment_harms_nothing_and_can_be_cleared(make_fault_site: MakeFaultSite) -> None:
     """SIGKILL, at moments of every step; KILLS=2000 for more of them, KILLS_SEED for others."""
     dice = random.Random(SEED)  # noqa: S311 - the same moments every time
@@ -118,12 +129,10 @@ def test_program_that_is_killed_fails_the_export_for_now(
 ) -> None:
     """A half stream of rows is never taken for a whole one; another try may help."""
     before, run_id = fault_site.before(), fault_site.prepare("export_database")
-    with Proxy(fault_site.server.host, fault_site.server.port, bytes_per_second=2_000_000) as proxy:
+    with Proxy(fault_site.server.host, fault_site.server.port, bytes_per_second=500_000) as proxy:
         way = routed(fault_site, proxy.port)
         run = fault_site.start_from("export_database", run_id, environment=way)
-        pid = wait_for(fault_site, program)
-        time.sleep(0.2)
-        os.kill(pid, request_)
+        os.kill(wait_for_work(fault_site, program), request_)
         ended = run.end()
     assert ended is not None
     assert (ended.step, ended.kind) == ("export_database", "TemporaryError"), ended
