@@ -22,7 +22,7 @@ class BackgroundHash:
         self._sha256 = hashlib.sha256()
         self._waiting: deque[Future[None]] = deque()
 
-    def update(self, block: bytes) -> None:
+    def update(self, block: bytes | bytearray) -> None:
         """Add a block; waits only if many are waiting already."""
         self._waiting.append(self._thread.submit(self._sha256.update, block))
         if len(self._waiting) > BLOCKS_BEHIND:

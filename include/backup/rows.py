@@ -11,23 +11,18 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from include.backup.manifest import TableRecord
 from include.backup.names import quote
+from include.backup.row_counter import RowCounter, WrongColumnsError
 
 END_OF_COPY = b"\\.\n"
-MAX_LINE_BYTES = (
-    1 << 30
-)  # https://www.postgresql.org/docs/current/limits.html: a field has 1 GB, as has what COPY makes
-MAX_COLUMNS = 1600  # of a table, the same page
-PIECE_BYTES = 1 << 18  # looked at in one go: it stays in the processor's cache, and other threads wait for no longer
-
-# What bytes.translate takes out, so that of each line only what separates it and its columns is left.
-_ALL_BUT_TABS, _ALL_BUT_COMMAS = (bytes(set(range(256)) - set(kept)) for kept in (b"\t\n", b',\n"'))
+# https://www.postgresql.org/docs/current/limits.html: a field has 1 GB, as has what COPY makes
+MAX_LINE_BYTES = 1 << 30
 
 
 class RowsError(ValueError):
     """The rows are not what the manifest says."""
 
 
-def read_copy_file(blocks: Iterable[bytes], tables: Sequence[TableRecord]) -> int:
+def read_copy_file(blocks: Iterable[bytes | bytearray], tables: Sequence[TableRecord]) -> int:
     """
     Read a file of COPY blocks to its end and return its rows.
 
@@ -47,7 +42,7 @@ def read_copy_file(blocks: Iterable[bytes], tables: Sequence[TableRecord]) -> in
     return rows
 
 
-def read_csv_file(blocks: Iterable[bytes], tables: Sequence[TableRecord]) -> int:
+def read_csv_file(blocks: Iterable[bytes | bytearray], tables: Sequence[TableRecord]) -> int:
     """
     Read a CSV file with its header to its end and return its rows.
 
@@ -57,32 +52,33 @@ def read_csv_file(blocks: Iterable[bytes], tables: Sequence[TableRecord]) -> int
     if len(tables) != 1:
         raise RowsError(f"a CSV file holds one table, the manifest names {len(tables)}")
     (table,) = tables
-    records = -1  # the header
-    begun = b""  # the separators of a record that goes on in the next block
-    for batch in _separators(_without_header(blocks, table)):
-        separators = begun + batch
-        ended = separators.rfind(b"\n") + 1
-        records += _count_rows(separators[:ended], b",", table)
-        begun = separators[ended:]
-        if len(begun) >= MAX_COLUMNS:
-            raise RowsError(f"a row of {_name(table)} has more than {MAX_COLUMNS} columns")
-    _check_rows(records, table)
-    return records
+    counter = RowCounter(len(table.columns), b",", quote=b'"')
+    is_ended = True
+    for block in _with_header(blocks, table):
+        _count(counter, block, table)
+        is_ended = block.endswith(b"\n") if block else is_ended
+    if counter.is_quoted:
+        raise RowsError("the file ends inside quotes")
+    if not is_ended:
+        raise RowsError("the last line has no end")
+    rows = counter.rows - 1
+    _check_rows(rows, table)
+    return rows
 
 
-def _without_header(blocks: Iterable[bytes], table: TableRecord) -> Iterator[bytes]:
-    """Check the header; hand it on as a line with as many commas, without its quotes."""
-    plain, quoted = (",".join(map(form, table.columns)).encode() + b"\n" for form in (_csv_name, quote))
+def _with_header(blocks: Iterable[bytes | bytearray], table: TableRecord) -> Iterator[bytes | bytearray]:
+    """Check the header, and hand it on with what follows: it has the columns of a row."""
+    expected = ",".join(map(_csv_name, table.columns)).encode() + b"\n"
     head = b""
     blocks = iter(blocks)
     for block in blocks:
         head += block
-        if len(head) >= len(quoted):
+        if len(head) >= len(expected):
             break
     if not head:
         raise RowsError(f"the header of {_name(table)} is missing")
-    if not head.startswith(plain):
-        raise RowsError(f"the header is {head[: len(plain)]!r}, the manifest says {plain!r}")
+    if not head.startswith(expected):
+        raise RowsError(f"the header is {head[: len(expected)]!r}, the manifest says {expected!r}")
     yield head
     yield from blocks
 
@@ -93,16 +89,15 @@ def _csv_name(column: str) -> str:
 
 
 def _read_copy_block(waiting: bytes, lines: Iterator[bytes], table: TableRecord) -> tuple[int, bytes]:
-    rows = 0
+    counter = RowCounter(len(table.columns), b"\t")
     batch = waiting
     while True:
         # In COPY text a backslash in a value is doubled, so this line can only be the end.
         end = _find_line(batch, END_OF_COPY)
-        found = batch if end is None else batch[:end]
-        rows += _count_rows(found.translate(None, _ALL_BUT_TABS), b"\t", table)
+        _count(counter, batch if end is None else batch[:end], table)
         if end is not None:
-            _check_rows(rows, table)
-            return rows, batch[end + len(END_OF_COPY) :]
+            _check_rows(counter.rows, table)
+            return counter.rows, batch[end + len(END_OF_COPY) :]
         try:
             batch = next(lines)
         except StopIteration:
@@ -134,9 +129,9 @@ def _find_line(lines: bytes, beginning: bytes) -> int | None:
     return None if found < 0 else found + 1
 
 
-def _whole_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
+def _whole_lines(blocks: Iterable[bytes | bytearray]) -> Iterator[bytes]:
     """Yield the same bytes, cut behind line feeds."""
-    begun: list[bytes] = []
+    begun: list[bytes | bytearray] = []
     length = 0
     for block in blocks:
         end = block.rfind(b"\n") + 1
@@ -151,32 +146,13 @@ def _whole_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
         raise RowsError("the last line has no end")
 
 
-def _separators(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield only the commas and line feeds that stand outside quotes: those that separate."""
-    inside = False
-    last = b"\n"
-    for block in blocks:
-        for begin in range(0, len(block), PIECE_BYTES):
-            kept = block[begin : begin + PIECE_BYTES].translate(None, _ALL_BUT_COMMAS)
-            # Two quotes in a row, as most are by now, open and close again.
-            pieces = kept.replace(b'""', b"").split(b'"')
-            yield b"".join(pieces[inside::2])
-            inside ^= len(pieces) % 2 == 0
-        last = block[-1:] or last
-    if inside:
-        raise RowsError("the file ends inside quotes")
-    if last != b"\n":
-        raise RowsError("the last line has no end")
-
-
-def _count_rows(separators: bytes, separator: bytes, table: TableRecord) -> int:
-    """Return how many lines these are: of each only its separators and its line feed are left."""
-    expected = max(len(table.columns) - 1, 0)
-    rows = separators.count(b"\n")
-    if separators != (separator * expected + b"\n") * rows:
-        wrong = {*map(len, separators[:-1].split(b"\n"))} - {expected}
-        raise RowsError(f"a row of {_name(table)} has {min(wrong) + 1} columns, expected {expected + 1}")
-    return rows
+def _count(counter: RowCounter, block: bytes | bytearray, table: TableRecord) -> None:
+    try:
+        counter.add(block)
+    except WrongColumnsError as error:
+        raise RowsError(
+            f"a row of {_name(table)} has {error.columns} columns, expected {len(table.columns) or 1}"
+        ) from None
 
 
 def _check_rows(rows: int, table: TableRecord) -> None:

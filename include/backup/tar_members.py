@@ -17,7 +17,7 @@ _END = b"\0" * tarfile.BLOCKSIZE
 class Stream(Protocol):
     """Where bytes come from."""
 
-    def read(self, size: int, /) -> bytes:
+    def read(self, size: int, /) -> bytes | bytearray:
         """Return so many bytes; fewer only at the end."""
 
 
@@ -33,7 +33,7 @@ class Member:
     def __post_init__(self) -> None:
         self._left = self.size
 
-    def blocks(self) -> Iterator[bytes]:
+    def blocks(self) -> Iterator[bytes | bytearray]:
         """Yield what is left of the content; raise EOFError if the tar ends within."""
         while self._left:
             block = _read(self._stream, min(self._left, MEMBER_BYTES))
@@ -73,7 +73,7 @@ def read_members(stream: Stream) -> Iterator[Member]:
         raise VerificationError("the tar has no end, or something follows it")
 
 
-def _read(stream: Stream, size: int) -> bytes:
+def _read(stream: Stream, size: int) -> bytes | bytearray:
     content = stream.read(size) if size else b""
     if len(content) < size:
         raise EOFError("it ends inside a member")

@@ -82,7 +82,7 @@ class _ReadAhead:
         self._at = 0
         self._rest: Unpacked | None = None
 
-    def read(self, size: int) -> bytes:
+    def read(self, size: int) -> bytes | bytearray:
         pieces: list[bytes | memoryview] = []
         while size > 0:
             if self._at == len(self._block):
@@ -90,7 +90,10 @@ class _ReadAhead:
                 if not self._ahead:
                     pieces.append(self._rest.read(size) if self._rest else b"")
                     break
-                self._block, self._at = memoryview(self._ahead.popleft()()), 0
+                content = self._ahead.popleft()()
+                if len(content) == size and not pieces:
+                    return content  # as most are asked for: nothing is copied
+                self._block, self._at = memoryview(content), 0
             pieces.append(self._block[self._at : self._at + size])
             self._at += len(pieces[-1])
             size -= len(pieces[-1])

@@ -112,8 +112,10 @@ def _verify_members(stream: Stream, manifest: Manifest, hashing: Executor) -> tu
     return uncompressed, rows
 
 
-def _verify_member(blocks: Iterator[bytes], record: FileRecord, manifest: Manifest, sha256: BackgroundHash) -> int:
-    def hashed() -> Iterator[bytes]:
+def _verify_member(
+    blocks: Iterator[bytes | bytearray], record: FileRecord, manifest: Manifest, sha256: BackgroundHash
+) -> int:
+    def hashed() -> Iterator[bytes | bytearray]:
         for block in blocks:
             sha256.update(block)
             yield block
@@ -124,7 +126,7 @@ def _verify_member(blocks: Iterator[bytes], record: FileRecord, manifest: Manife
     return rows
 
 
-def _parse(blocks: Iterator[bytes], record: FileRecord, manifest: Manifest) -> int:
+def _parse(blocks: Iterator[bytes | bytearray], record: FileRecord, manifest: Manifest) -> int:
     tables = [table for table in manifest.tables if table.file == record.name]
     parse: Callable[..., int] = read_csv_file if is_csv(record.name) else read_copy_file
     try:
