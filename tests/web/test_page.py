@@ -76,7 +76,7 @@ def test_page_of_ninety_nights_shows_them_without_a_complaint_and_without_anothe
         assert not visitor.is_wider_than_window
         assert visitor.complaints == []
         assert visitor.hosts == {visitor.address.removeprefix("http://")}
-        page.get_by_role("link", name="Contents of the archive of").first.click()
+        page.get_by_role("link", name="contents of the archive").first.click()
         page.wait_for_selector("h1.name")
         assert not visitor.is_wider_than_window
 
@@ -178,7 +178,7 @@ def test_contents_show_what_is_in_it_and_what_has_changed(nights: Nights, visit:
     now = make_table("orders", "orders.csv", ("id",), rows=1180), make_table("coupons", "coupons.sql", ("id",), rows=3)
     archive = nights.done(0, tables=now, warnings=("table public.gifts is in no scope",))
     visitor = visit("viewer")
-    visitor.page.get_by_role("link", name="Contents of the archive of").first.click()
+    visitor.page.get_by_role("link", name="contents of the archive").first.click()
     page = visitor.page
     page.wait_for_selector("h1.name")
     assert text_of(page, "h1") == archive.name
@@ -223,7 +223,7 @@ def test_odd_sizes_of_an_archive_are_shown_in_full(nights: Nights, visit: Visit)
         rows = 500 if ago else 5000
         nights.done(ago, tables=tuple(make_table(f"t{n:02}", "t.sql", ("id",), rows=rows) for n in range(12)))
     visitor = visit("viewer")
-    visitor.page.get_by_role("link", name="Contents of the archive of").first.click()
+    visitor.page.get_by_role("link", name="contents of the archive").first.click()
     visitor.page.wait_for_selector("h1.name")
     assert visitor.page.locator(".concerns li", has_text="has 5,000 rows").count() == 12
 
