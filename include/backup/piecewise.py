@@ -14,7 +14,7 @@ from pathlib import Path
 from include.backup.durable import named
 from include.backup.rights import PRIVATE_FILE
 
-COPY_BYTES = 4 << 20
+COPY_BYTES = 1 << 20
 # So much is on the disk twice at most: a twentieth, but not so little that syncing takes the time.
 MIN_STEP_BYTES, MAX_STEP_BYTES = 1 << 20, 64 << 20
 
@@ -61,18 +61,20 @@ def _move(source: Path, target: int, offset: int, step: int) -> None:
     """Copy a file to that offset, from its end on; what is safe there is cut off here."""
     with source.open("r+b", 0) as file:
         left = file.seek(0, os.SEEK_END)
+        buffer = memoryview(bytearray(min(COPY_BYTES, left)))  # one for all: new ones cost more than the copying
         while left:
             begin = max(left - step, 0)
             # A full disk is found out before anything is written, and what room there is stays for the alert.
             os.posix_fallocate(target, offset + begin, left - begin)
             for at in range(begin, left, COPY_BYTES):
-                _write(target, os.pread(file.fileno(), min(COPY_BYTES, left - at), at), offset + at)
+                size = os.preadv(file.fileno(), [buffer[: min(COPY_BYTES, left - at)]], at)
+                _write(target, buffer[:size], offset + at)
             os.fdatasync(target)
             file.truncate(begin)
             left = begin
 
 
-def _write(target: int, content: bytes, offset: int) -> None:
+def _write(target: int, content: bytes | memoryview, offset: int) -> None:
     view = memoryview(content)
     while view:
         written = os.pwrite(target, view, offset)
