@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 PRODUCT, PLAIN, ONE_COPY, DIRECTORY_DUMP = "product", "plain", "copy1", "fd"
 NAMES = (PRODUCT, PLAIN, DIRECTORY_DUMP, "fc", "copy2", ONE_COPY)
+VERIFIED_MB_PER_CORE_SECOND = 300  # promised
 PROMISES = ((PRODUCT, ONE_COPY, 1.5), (PRODUCT, PLAIN, 1 / 4.5), (PRODUCT, DIRECTORY_DUMP, 1.0))
 
 TITLE = "The data path: from the rows in the database to a verified archive"
@@ -160,6 +161,11 @@ def _sizes(figures: Figures) -> str:
     ]
     kept = "kept" if sizes[f"written {ByProduct.name}"] <= by_gzip_bytes else "**not kept**"
     lines += ["", f"The promise, an archive that is not larger than `gzip -6` would make it, is {kept}."]
+    needed = figures.processor_seconds(ByProduct.name, "verify")
+    speed = sizes["unpacked_bytes"] / MB / needed
+    kept = "kept" if speed >= VERIFIED_MB_PER_CORE_SECOND else "**not kept**"
+    needs = f"Verification needs {needed:.2f} s of the cores: {speed:.0f} MB of rows for each second of one."
+    lines += ["", f"{needs} The promise, at least {VERIFIED_MB_PER_CORE_SECOND} MB, is {kept}."]
     return "\n".join(lines)
 
 

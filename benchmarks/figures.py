@@ -84,6 +84,17 @@ class Figures:
                 found.setdefault(stage.name, []).append(stage.seconds)
         return {name: statistics.median(seconds) for name, seconds in found.items()}
 
+    def processor_seconds(self, competitor: str, stage: str) -> float:
+        """Return the median of what a stage needed of the cores; it must have been measured."""
+        needed = [
+            one.processor_seconds
+            for run in self.runs
+            if run.competitor == competitor
+            for one in run.stages
+            if one.name == stage and one.processor_seconds is not None
+        ]
+        return statistics.median(needed)
+
     def as_json(self) -> dict[str, Any]:
         """Return everything, the ratios too, as JSON values: times to the millisecond, ratios from unrounded times."""
         return {
@@ -101,7 +112,15 @@ class Figures:
                     "round": run.round,
                     "turn": run.turn,
                     "seconds": round(run.seconds, 3),
-                    "stages": [{"name": stage.name, "seconds": round(stage.seconds, 3)} for stage in run.stages],
+                    "stages": [
+                        {"name": stage.name, "seconds": round(stage.seconds, 3)}
+                        | (
+                            {}
+                            if (needed := stage.processor_seconds) is None
+                            else {"processor_seconds": round(needed, 3)}
+                        )
+                        for stage in run.stages
+                    ],
                 }
                 for run in self.runs
             ],

@@ -21,10 +21,11 @@ __all__ = ["Stage", "run_program", "stages_of"]
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of a run, and how long it took."""
+    """A part of a run, how long it took, and what it needed of the cores, if that was measured: of all threads."""
 
     name: str
     seconds: float
+    processor_seconds: float | None = None
 
 
 def run_program(

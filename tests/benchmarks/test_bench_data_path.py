@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -115,6 +116,12 @@ def test_report_has_sizes_versions_and_rounds(folder: Path, figures: dict[str, A
     assert "1 rounds" in report
     for program in ("tar", "gzip", "isal", "server_version", "processor"):
         assert program in report
+    (verify,) = (s for run in figures["runs"] for s in run["stages"] if s["name"] == "verify")
+    speed = sizes["unpacked_bytes"] / MB / verify["processor_seconds"]
+    seen = re.search(r"s of the cores: (\d+) MB of rows for each second .* is (kept|\*\*not kept\*\*)", report)
+    assert seen is not None
+    assert int(seen[1]) == pytest.approx(speed, rel=0.02, abs=1)
+    assert (seen[2] == "kept") == (speed >= 300)
     drawing = (folder / "report" / "data_path.svg").read_text()
     assert all(name in drawing for name in COMPETITORS)
     assert drawing.count('<rect class="own"') == 1
