@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from include.backup.catalog import Session
-from include.backup.gzip_members import MEMBER_BYTES, gzip_member, unpack_member
+from include.backup.gzip_members import HEAD_BYTES, MEMBER_BYTES, gzip_member, unpack_member
 from include.backup.names import QualifiedName
 from include.backup.scope_audit import Estimate
 from include.backup.selection import Selection
@@ -55,7 +55,7 @@ def forecast(
         content, sampled = _sample(session, selection, limit)
         packed = [gzip_member(content[at : at + MEMBER_BYTES]) for at in range(0, len(content), MEMBER_BYTES)]
         for member in packed:
-            unpack_member(member)
+            unpack_member(member[:HEAD_BYTES], member[HEAD_BYTES:])
         # With fewer than the limit it is not a guess: these are all.
         times = max(estimate.rows / sampled, 1) if sampled == limit else 1
         rows += sampled * times

@@ -15,7 +15,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 import numpy.typing as npt
 
-PIECE_BYTES = 1 << 18  # looked at in one go: its masks stay in the processor's cache
+PIECE_BYTES = 1 << 19  # looked at in one go: its masks stay in the processor's cache
 WORD_BITS = 64
 LINE_FEED = ord("\n")
 

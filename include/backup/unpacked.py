@@ -106,8 +106,9 @@ class _ReadAhead:
             if length is None:
                 self._rest = Unpacked(self._source, head)
                 return
-            member = head + _read(self._source, length - len(head))
-            yield self._pool.submit(unpack_member, member).result if len(member) == length else _cut_off
+            rest = _read(self._source, length - HEAD_BYTES)
+            is_whole = len(rest) == length - HEAD_BYTES
+            yield self._pool.submit(unpack_member, head, rest).result if is_whole else _cut_off
 
 
 def _cut_off() -> bytearray:
