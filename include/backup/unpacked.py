@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,8 +18,6 @@ BLOCK_BYTES = 1 << 20
 GZIP_WINDOW_BITS = 31
 UNPACKERS = 2  # with whoever hashes and counts what they give, as much as two cores do
 MEMBERS_AHEAD = 4
-# Python's usual 5 ms is a third of what a member takes: so long may one that is done wait to hand it over.
-SWITCH_SECONDS = 0.0005
 CUT_OFF = "it ends inside a gzip member"
 
 
@@ -136,13 +133,8 @@ def unpacked(source: Source) -> Iterator[Stream]:
         The bytes. Damage is told where it is read: ValueError if it is no gzip or a checksum is wrong, EOFError if it
         ends within a member, and what the source raises.
     """
-    usual_seconds = sys.getswitchinterval()
-    sys.setswitchinterval(SWITCH_SECONDS)
-    try:
-        with ThreadPoolExecutor(UNPACKERS, thread_name_prefix="unpack") as pool:
-            try:
-                yield _ReadAhead(pool, source)
-            finally:
-                pool.shutdown(cancel_futures=True)
-    finally:
-        sys.setswitchinterval(usual_seconds)
+    with ThreadPoolExecutor(UNPACKERS, thread_name_prefix="unpack") as pool:
+        try:
+            yield _ReadAhead(pool, source)
+        finally:
+            pool.shutdown(cancel_futures=True)
