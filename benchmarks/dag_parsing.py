@@ -15,7 +15,7 @@ from statistics import median
 
 from benchmarks.errors import BenchmarkError
 from benchmarks.report import write_page
-from benchmarks.wishes import report_folder
+from benchmarks.wishes import page_folder
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = ("critical_backup", "restore_backup", "restore_drill", "backup_watch")
@@ -126,4 +126,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["child"]:
         print("\n" + json.dumps(parse(int(sys.argv[2]))))
         sys.exit(0)
-    sys.exit(main(folder=report_folder(os.environ)))
+    sys.exit(main(folder=page_folder(__doc__)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import secrets
 import smtplib
 import ssl
@@ -15,7 +14,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.report import write_page
-from benchmarks.wishes import report_folder
+from benchmarks.wishes import page_folder
 from include.backup.archive_name import archive_name
 from include.backup.delivery import Order, deliver
 from include.backup.delivery_result import not_reached
@@ -89,4 +88,4 @@ def make_letter(folder: Path, size_bytes: int) -> Letter:
 
 
 if __name__ == "__main__":
-    sys.exit(main(report=report_folder(os.environ)))
+    sys.exit(main(report=page_folder(__doc__)))

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from benchmarks.errors import BenchmarkError
 from benchmarks.nights import lay_archives
 from benchmarks.report import write_page
-from benchmarks.wishes import report_folder
+from benchmarks.wishes import page_folder
 
 SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "backup-monitor.sh"
 PROMISE_MS = 50
@@ -75,4 +75,4 @@ def look(backup_dir: Path) -> Timing:
 
 
 if __name__ == "__main__":
-    sys.exit(main(report=report_folder(os.environ)))
+    sys.exit(main(report=page_folder(__doc__)))

@@ -18,7 +18,7 @@ import httpx
 from benchmarks.errors import BenchmarkError
 from benchmarks.nights import lay_archives, record_runs
 from benchmarks.report import write_page
-from benchmarks.wishes import report_folder
+from benchmarks.wishes import page_folder
 from include.demo.airflow_environment import ADMIN, airflow_environment, inherited_environment
 from include.demo.airflow_processes import AirflowProcesses
 from include.demo.databases import prepare_metadata
@@ -174,4 +174,4 @@ def ask(client: httpx.Client, address: str) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main(report=report_folder(os.environ)))
+    sys.exit(main(report=page_folder(__doc__)))

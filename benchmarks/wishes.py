@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shutil
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from benchmarks.errors import BenchmarkError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["MB", "Wishes", "command_line"]
+__all__ = ["MB", "Wishes", "command_line", "page_folder"]
 
 MB = 1 << 20
 UNITS = {"MB": MB, "GB": 1 << 30}
@@ -35,6 +36,12 @@ DISK_FOR_SERVER_BYTES = 1200 * MB
 def report_folder(environment: Mapping[str, str]) -> Path:
     """Return where the pages go: BENCH_REPORT_DIR, or docs/benchmarks."""
     return Path(environment.get("BENCH_REPORT_DIR") or REPOSITORY / "docs" / "benchmarks").resolve()
+
+
+def page_folder(description: str | None) -> Path:
+    """Return the folder of the pages for a program without options, once it was told none: --help starts nothing."""
+    argparse.ArgumentParser(description=description).parse_args()
+    return report_folder(os.environ)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import psycopg
 
 from benchmarks.errors import BenchmarkError
 from benchmarks.report import write_page
-from benchmarks.wishes import report_folder
+from benchmarks.wishes import page_folder
 from include.backup.settings import PACKAGED_SCOPE_FILE
 from include.demo.airflow_api import AirflowApi, moment
 from include.demo.databases import DRILL_ROLE, READER, SAMPLE_DATABASE, make_backup_role
@@ -135,4 +135,4 @@ def times(api: AirflowApi, dag_id: str, run_id: str) -> tuple[datetime, datetime
 
 
 if __name__ == "__main__":
-    sys.exit(main(folder=report_folder(os.environ)))
+    sys.exit(main(folder=page_folder(__doc__)))

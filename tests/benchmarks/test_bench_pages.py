@@ -125,3 +125,17 @@ def test_checkpoints_say_what_they_cost_and_what_a_kill_loses(folder: Path) -> N
         r"An archive has ([\d.]+) MB: 144 of a day, which are kept, take \*\*([\d.,]+) MB", page
     ).groups()  # type: ignore[union-attr]
     assert float(day.replace(",", "")) == pytest.approx(144 * float(size), rel=0.05)
+
+
+@pytest.mark.parametrize("program", ["dag_parsing", "delivery", "health", "status_page", "workers"])
+@pytest.mark.parametrize(("option", "status"), [("--help", 0), ("--rounds=1", 2)])
+def test_program_without_options_starts_nothing_when_it_is_asked_or_told_one(
+    program: str, option: str, status: int, tmp_path: Path
+) -> None:
+    """It would take minutes, and write its page over the one that is there."""
+    command = [sys.executable, "-m", f"benchmarks.{program}", option]
+    environment = {**os.environ, "BENCH_REPORT_DIR": str(tmp_path)}
+    ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, env=environment, check=False)
+    assert ended.returncode == status
+    assert f"{program}.py" in ended.stdout + ended.stderr
+    assert list(tmp_path.iterdir()) == []
